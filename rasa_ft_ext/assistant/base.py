@@ -1,0 +1,69 @@
+"""What a stage may ask of an assistant, whichever it is.
+
+Two kinds ship: `rasa_ft_ext.rasa_pro.RasaAssistant`, a trained assistant in this process, and
+`rasa_ft_ext.assistant.recorded.RecordedAssistant`, which renders prompts from recorded annotations and asks the LLM
+itself. Neither the stages nor this module know which one they hold.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rasa_ft_ext.commands import Command
+from rasa_ft_ext.conversation import AssistantCard, Conversation, Usage
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command generator's LLM said to one message: its text, and the commands read from it."""
+
+    prompt: str
+    text: str
+    commands: tuple[Command, ...]
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """The prompts of a recombined conversation, by turn index.
+
+    `diverged` is the first turn at which the assistant stood elsewhere than in the original conversation (another
+    flow, another slot asked for), so that neither its label nor any later one can be trusted; None if there is none.
+    """
+
+    prompts: dict[int, str]
+    diverged: int | None = None
+
+
+class Assistant(ABC):
+    """A CALM assistant whose command generator can be asked again."""
+
+    card: AssistantCard
+    can_simulate: bool = False
+
+    @abstractmethod
+    async def ask(self, conversation: Conversation, turn: int, message: str) -> Answer:
+        """Ask the command generator which commands `message` gives in the state before turn `turn`.
+
+        Raises:
+            LLMError: the call failed.
+        """
+
+    async def simulate(
+        self, conversation: Conversation, messages: Sequence[str], labels: Sequence[tuple[Command, ...] | None]
+    ) -> Simulation:
+        """Run the conversation with other messages, one for each turn, and forced commands instead of LLM calls.
+
+        `labels[i]` are the commands of turn i, None where the turn is not annotated. Only where `can_simulate`.
+        """
+        raise TypeError(f"{type(self).__name__} cannot run a conversation again")
+
+    @abstractmethod
+    def read(self, completion: str) -> tuple[Command, ...]:
+        """Read a completion as the assistant itself would."""
+
+    async def close(self) -> None:
+        """Release what the assistant holds (connections, background threads)."""
+        return None

@@ -1,0 +1,73 @@
+"""Every error that the package raises on purpose.
+
+    RasaFtError                     what happened, where, and what to do next; exit code 1
+    ├── ConfigError                 settings that cannot work: all problems of one file or call at once
+    ├── TestSuiteError              E2E tests that are missing or do not fit Rasa's schema
+    ├── AssistantError              the assistant cannot be loaded, or is of a kind that cannot be learned from
+    ├── MissingExtraError           an optional dependency is not installed
+    ├── WorkspaceError              the output folder cannot be read or written
+    │   └── ForeignResultsError     it holds the results of another run
+    └── LLMError                    a call to an LLM failed
+        ├── LLMUnavailableError     nobody answers, or the key is refused: every further call would fail as well
+        └── LLMAnswerError          an answer came, but it is of no use
+
+Whoever catches `RasaFtError` sees each mistake of a user and no bug: a bug keeps its own type and its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RasaFtError(Exception):
+    """Base of all; the message is complete: what happened, where, and the next step."""
+
+
+class ConfigError(RasaFtError):
+    """Settings that cannot work.
+
+    `problems` holds every problem that was found, each a sentence of its own.
+    """
+
+    def __init__(self, where: str, problems: Sequence[str]) -> None:
+        self.where = where
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"{where}:{lines}")
+
+
+class TestSuiteError(RasaFtError):
+    """E2E tests that are missing or do not fit the schema; names file and line."""
+
+    __test__ = False  # keeps pytest from collecting the class
+
+
+class AssistantError(RasaFtError):
+    """The assistant cannot be loaded, or is of a kind that cannot be learned from."""
+
+
+class MissingExtraError(RasaFtError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} is not installed here. Install it with: pip install 'rasa-ft-ext[{extra}]'")
+
+
+class WorkspaceError(RasaFtError):
+    """The output folder cannot be read or written."""
+
+
+class ForeignResultsError(WorkspaceError):
+    """The output folder holds results that this run did not make and must not overwrite."""
+
+
+class LLMError(RasaFtError):
+    """A call to an LLM failed."""
+
+
+class LLMUnavailableError(LLMError):
+    """Nobody answers at the address, or the key is refused: every further call would fail as well."""
+
+
+class LLMAnswerError(LLMError):
+    """The LLM answered, but the answer is of no use."""
