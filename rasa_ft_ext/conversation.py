@@ -60,9 +60,10 @@ class Turn(Record):
     """One user message of a conversation.
 
     `step` is its position among the test case's steps, `events_before` the number of tracker events before it.
-    A turn without an annotation says why in `unannotated`. `typed` is False for what a button or a test sends in the
-    user's stead (`/SetSlots(...)`, intents): such a message is never rephrased. `echoed` is True when the assistant's
-    own reaction repeats or stores the wording, so that another wording changes what follows.
+    A turn without an annotation says why in `unannotated`; `answer` is then what the LLM said, if it was asked.
+    `typed` is False for what a button or a test sends in the user's stead (`/SetSlots(...)`, intents): such a message
+    is never rephrased. `echoed` is True when the assistant's own reaction repeats or stores the wording, so that
+    another wording changes what follows.
     """
 
     step: int
@@ -70,6 +71,7 @@ class Turn(Record):
     events_before: int
     annotation: Annotation | None = None
     unannotated: str | None = None
+    answer: str | None = None
     typed: bool = True
     echoed: bool = False
 
@@ -188,7 +190,8 @@ class RephrasedFile(Record):
 class Example(Record):
     """One data point: a prompt, the commands to answer it with, and where it comes from.
 
-    `variant` is 0 for the original conversation and i for its i-th recombination. `made_by` says how the prompt came
+    `variant` is 0 for the original conversation and i for its i-th recombination. `also_in` names the other tests that
+    gave the very same prompt and completion, which is kept once. `made_by` says how the prompt came
     about: as the assistant rendered it, from the recorded template variables, or by running the assistant again.
     """
 
@@ -203,3 +206,4 @@ class Example(Record):
     commands: tuple[Command, ...]
     syntax: Syntax
     made_by: Literal["recorded", "rendered", "simulated"]
+    also_in: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from rasa_ft_ext._version import __version__
@@ -38,7 +38,8 @@ STAGES = (ANNOTATIONS, REPHRASINGS, DATASET, SPLIT)
 MANIFEST = "manifest.json"
 TIMINGS = "timings.json"
 ASSISTANT_CARD = "assistant.json"
-EXAMPLES = "examples.jsonl"
+SUMMARY = "summary.yaml"
+EXAMPLES = "llm_ft_data.jsonl"
 
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
@@ -208,6 +209,15 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
         raise WorkspaceError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValidationError as error:
         raise WorkspaceError(f"{path} is not a {kind.__name__} of this version of rasa-ft-ext: {error}") from error
+
+
+def read_summary(folder: Path, kind: type[AnyRecord]) -> AnyRecord:
+    """Read the summary that a finished stage left in its folder."""
+    path = folder / SUMMARY
+    try:
+        return kind.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+    except (OSError, YAMLError, ValidationError) as error:
+        raise WorkspaceError(f"{path} cannot be read: {error}. Run the stage again with --force.") from error
 
 
 def write_record(path: Path, record: BaseModel) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rasa_ft_ext.commands import Command
-from rasa_ft_ext.conversation import AssistantCard, Conversation, Usage
+from rasa_ft_ext.conversation import AssistantCard, Conversation, TestFile, Usage
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Answer:
     prompt: str
     text: str
     commands: tuple[Command, ...]
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,12 @@ class Simulation:
 class Assistant(ABC):
     """A CALM assistant whose command generator can be asked again."""
 
-    card: AssistantCard
     can_simulate: bool = False
+
+    @property
+    @abstractmethod
+    def card(self) -> AssistantCard:
+        """What the stages must know of the assistant."""
 
     @abstractmethod
     async def ask(self, conversation: Conversation, turn: int, message: str) -> Answer:
@@ -52,11 +56,16 @@ class Assistant(ABC):
         """
 
     async def simulate(
-        self, conversation: Conversation, messages: Sequence[str], labels: Sequence[tuple[Command, ...] | None]
+        self,
+        source: TestFile,
+        conversation: Conversation,
+        messages: Sequence[str],
+        labels: Sequence[tuple[Command, ...] | None],
     ) -> Simulation:
         """Run the conversation with other messages, one for each turn, and forced commands instead of LLM calls.
 
-        `labels[i]` are the commands of turn i, None where the turn is not annotated. Only where `can_simulate`.
+        `source` is the test's file, with its fixtures, metadata and stubs; `labels[i]` are the commands of turn i,
+        None where the turn is not annotated. Only where `can_simulate`.
         """
         raise TypeError(f"{type(self).__name__} cannot run a conversation again")
 

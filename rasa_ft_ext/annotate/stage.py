@@ -1,0 +1,193 @@
+"""The stage `annotate`: from E2E tests to `1_command_annotations`.
+
+Many tests run at once on one assistant. One that fails that way is run again alone before it counts as failed, since
+custom actions may share a file or a database. A failed test gives no data and is listed with its reason.
+
+For every test file there is a YAML file to look at and, beside it, the record that the later stages read; then
+`assistant.json` (what they must know of the assistant) and `failed_tests.yaml`. What an LLM call took stands in
+`timings.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from rasa_ft_ext.annotate.show import shown
+from rasa_ft_ext.concurrency import in_order
+from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Conversation, FailedTest, TestFile
+from rasa_ft_ext.errors import AssistantError
+from rasa_ft_ext.progress import Progress
+from rasa_ft_ext.workspace import (
+    ANNOTATIONS,
+    ASSISTANT_CARD,
+    SUMMARY,
+    TIMINGS,
+    Workspace,
+    read_summary,
+    record_path,
+    write_json,
+    write_record,
+    write_yaml,
+)
+
+FAILED_TESTS = "failed_tests.yaml"
+
+
+class Test(Protocol):
+    """One E2E test, as the assistant wants it; the stage looks at its name and file only."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def file(self) -> str: ...
+    @property
+    def raw(self) -> dict[str, Any]: ...
+
+
+AnyTest = TypeVar("AnyTest", bound=Test, contravariant=True)
+
+
+class TestRunner(Protocol[AnyTest]):
+    """What runs a test: `rasa_ft_ext.rasa_pro.RasaAssistant`."""
+
+    @property
+    def card(self) -> AssistantCard: ...
+    @property
+    def fingerprint(self) -> str: ...
+    async def run_test(self, test: AnyTest) -> tuple[Conversation | FailedTest, list[float]]: ...
+
+
+class AnnotateSummary(BaseModel):
+    """What `annotate` found.
+
+    `annotated` counts the user messages that an example can be made of, `not_annotated` the others by reason, and
+    `to_rephrase` the annotated ones that a person typed. `again_alone` counts the tests that failed beside others and
+    passed alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tests: int
+    passed: int
+    again_alone: int
+    user_messages: int
+    annotated: int
+    to_rephrase: int
+    not_annotated: dict[str, int]
+    failed: tuple[FailedTest, ...] = ()
+
+
+async def annotate(
+    workspace: Workspace,
+    assistant: TestRunner[AnyTest],
+    files: Sequence[TestFile],
+    tests: Sequence[AnyTest],
+    *,
+    concurrency: int = 16,
+    progress: Progress | None = None,
+) -> AnnotateSummary:
+    """Run the tests and write what they gave.
+
+    Args:
+        workspace: Receives the annotations.
+        assistant: Runs the tests.
+        files: The files of the tests, in order.
+        tests: The tests, in order.
+        concurrency: How many run at a time.
+        progress: Is told how far it is.
+
+    Raises:
+        AssistantError: not one test passes.
+        LLMUnavailableError: the assistant's LLM cannot be reached.
+    """
+    progress = progress or Progress()
+    key = {
+        "tests": _digest([file.model_dump(mode="json") for file in files] + [[test.id, test.raw] for test in tests]),
+        "model": assistant.fingerprint,
+        "llm": assistant.card.llm,
+    }
+    if workspace.is_done(ANNOTATIONS, key):
+        return read_summary(workspace.folder(ANNOTATIONS), AnnotateSummary)
+    progress.start("Running E2E tests", len(tests))
+    outcomes = await in_order(tests, assistant.run_test, limit=concurrency, done=progress.step)
+    again = [index for index, (found, _) in enumerate(outcomes) if isinstance(found, FailedTest)]
+    again = again if concurrency > 1 else []
+    if again:
+        progress.start("Running failed tests again, alone", len(again))
+        for index, outcome in zip(
+            again,
+            await in_order([tests[index] for index in again], assistant.run_test, limit=1, done=progress.step),
+            strict=True,
+        ):
+            outcomes[index] = outcome
+    found = [outcome for outcome, _ in outcomes]
+    summary = summarise(found, sum(isinstance(found[index], Conversation) for index in again))
+    _refuse_nothing(summary)
+    with workspace.writing(ANNOTATIONS, key) as folder:
+        write(folder, assistant.card, [_of_file(file, tests, found) for file in files], summary)
+        write_json(folder / TIMINGS, {test.id: seconds for test, (_, seconds) in zip(tests, outcomes, strict=True)})
+    return summary
+
+
+def summarise(found: Sequence[Conversation | FailedTest], again_alone: int = 0) -> AnnotateSummary:
+    """Count what came out of the tests."""
+    conversations = [entry for entry in found if isinstance(entry, Conversation)]
+    turns = [turn for conversation in conversations for turn in conversation.turns]
+    annotated = [turn for turn in turns if turn.annotation is not None]
+    return AnnotateSummary(
+        tests=len(found),
+        passed=len(conversations),
+        again_alone=again_alone,
+        user_messages=len(turns),
+        annotated=len(annotated),
+        to_rephrase=sum(turn.typed for turn in annotated),
+        not_annotated=dict(sorted(Counter(_kind(turn.unannotated) for turn in turns if turn.unannotated).items())),
+        failed=tuple(entry for entry in found if isinstance(entry, FailedTest)),
+    )
+
+
+def write(folder: Path, card: AssistantCard, files: Sequence[AnnotatedFile], summary: AnnotateSummary) -> None:
+    """Write everything of the stage but its manifest into a folder."""
+    for file in files:
+        path = record_path(folder, file.source.file)
+        write_record(path, file)
+        write_yaml(path.with_suffix(""), {"conversations": [shown(entry) for entry in file.conversations]})
+    write_record(folder / ASSISTANT_CARD, card)
+    write_yaml(folder / FAILED_TESTS, [entry.model_dump() for entry in summary.failed])
+    write_yaml(folder / SUMMARY, summary.model_dump(mode="json"))
+
+
+def _of_file(file: TestFile, tests: Sequence[Test], found: Sequence[Conversation | FailedTest]) -> AnnotatedFile:
+    own = [entry for test, entry in zip(tests, found, strict=True) if test.file == file.file]
+    return AnnotatedFile(
+        source=file,
+        conversations=tuple(entry for entry in own if isinstance(entry, Conversation)),
+        failed=tuple(entry for entry in own if isinstance(entry, FailedTest)),
+    )
+
+
+def _refuse_nothing(summary: AnnotateSummary) -> None:
+    if summary.passed:
+        return
+    reasons = "".join(f"\n  - {failed.id}: {failed.reason}" for failed in summary.failed[:10])
+    more = f"\n  - and {len(summary.failed) - 10} more" if len(summary.failed) > 10 else ""
+    raise AssistantError(
+        f"None of the {summary.tests} E2E tests passes on this assistant, so there is nothing to learn from. Mend the "
+        f"assistant, its LLM or the tests first (`rasa test e2e` shows more):{reasons}{more}"
+    )
+
+
+def _kind(reason: str) -> str:
+    """The kind of a reason: what stands before the particulars."""
+    return reason.split(" (")[0].split(" '")[0].split(' "')[0]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,228 @@
+"""The stage `dataset`: from annotations and rephrasings to `3_llm_finetune_data/llm_ft_data.jsonl`.
+
+A prompt is had in the cheapest way that is exact. Of the original conversation it is the recorded one. Of a
+recombination it is rendered from the recorded variables, as long as no earlier message changed what the assistant
+did; otherwise the assistant runs the new conversation with forced commands. Where it cannot (there is no assistant,
+or it ends up in another state than the labels were given for), the history shows the original in the place of the
+message that made the difference, which is exact as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rasa_ft_ext import commands as language
+from rasa_ft_ext.assistant.base import Assistant
+from rasa_ft_ext.concurrency import in_order
+from rasa_ft_ext.conversation import AnnotatedFile, Annotation, Conversation, Example, RephrasedConversation, TestFile
+from rasa_ft_ext.dataset.recombine import Variant, variants
+from rasa_ft_ext.errors import WorkspaceError
+from rasa_ft_ext.progress import Progress
+from rasa_ft_ext.prompts import render
+from rasa_ft_ext.workspace import (
+    ANNOTATIONS,
+    DATASET,
+    EXAMPLES,
+    REPHRASINGS,
+    SUMMARY,
+    Workspace,
+    read_summary,
+    write_jsonl,
+    write_yaml,
+)
+
+MadeBy = Literal["recorded", "rendered", "simulated"]
+
+
+class DatasetSummary(BaseModel):
+    """What `dataset` made.
+
+    `recombinations` counts the new conversations, `duplicates` the examples that were the same as one before,
+    `simulated` the recombinations that the assistant ran again and `diverged` those of them that ended up in another
+    state. `unreadable` lists completions that the assistant's parser does not read back as the same commands: no
+    example is made of these.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conversations: int
+    recombinations: int
+    examples: int
+    duplicates: int
+    simulated: int
+    diverged: int
+    made_by: dict[str, int]
+    commands: dict[str, int]
+    unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+async def dataset(
+    workspace: Workspace, assistant: Assistant, *, concurrency: int = 16, progress: Progress | None = None
+) -> DatasetSummary:
+    """Make the examples.
+
+    Args:
+        workspace: Holds the annotations and rephrasings; receives the examples.
+        assistant: Reads completions back and, if it can, runs conversations whose course changes.
+        concurrency: How many conversations are run at a time.
+        progress: Is told how far it is.
+
+    Raises:
+        WorkspaceError: a stage before has not been run, or no example can be made.
+    """
+    progress = progress or Progress()
+    key = {
+        "annotations": workspace.fingerprint(ANNOTATIONS),
+        "rephrasings": workspace.fingerprint(REPHRASINGS),
+        "simulate": assistant.can_simulate,
+    }
+    if workspace.is_done(DATASET, key):
+        return read_summary(workspace.folder(DATASET), DatasetSummary)
+    work = list(_pairs(workspace))
+    progress.start("Making examples", len(work))
+    made = await in_order(work, lambda entry: _Maker(assistant, *entry).make(), limit=concurrency, done=progress.step)
+    examples, duplicates = _merged([example for entry in made for example in entry.examples])
+    if not examples:
+        raise WorkspaceError(
+            f"No example can be made of {workspace.folder(ANNOTATIONS)}: no user step has commands to learn. Look at "
+            "the reasons in its YAML files (`not_annotated`), change the tests, and run `rasa-ft annotate` again."
+        )
+    summary = DatasetSummary(
+        conversations=len(work),
+        recombinations=sum(entry.recombinations for entry in made),
+        examples=len(examples),
+        duplicates=duplicates,
+        simulated=sum(entry.simulated for entry in made),
+        diverged=sum(entry.diverged for entry in made),
+        made_by=dict(sorted(Counter(example.made_by for example in examples).items())),
+        commands=dict(sorted(Counter(c.type for example in examples for c in example.commands).items())),
+        unreadable=tuple(dict.fromkeys(text for entry in made for text in entry.unreadable)),
+    )
+    with workspace.writing(DATASET, key) as folder:
+        write_jsonl(folder / EXAMPLES, [example.model_dump(mode="json") for example in examples])
+        write_yaml(folder / SUMMARY, summary.model_dump(mode="json"))
+    return summary
+
+
+def _pairs(workspace: Workspace) -> Iterator[tuple[TestFile, Conversation, RephrasedConversation | None]]:
+    annotated: list[AnnotatedFile] = workspace.annotations()
+    rephrased = {entry.id: entry for file in workspace.rephrasings() for entry in file.conversations}
+    for file in annotated:
+        for conversation in file.conversations:
+            yield file.source, conversation, rephrased.get(conversation.id)
+
+
+class _Maker:
+    """Makes the examples of one conversation."""
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        source: TestFile,
+        conversation: Conversation,
+        rephrased: RephrasedConversation | None,
+    ) -> None:
+        self._assistant = assistant
+        self._source = source
+        self._conversation = conversation
+        self._rephrased = rephrased
+        self.examples: list[Example] = []
+        self.unreadable: list[str] = []
+        self.recombinations = 0
+        self.simulated = 0
+        self.diverged = 0
+
+    async def make(self) -> _Maker:
+        for variant in variants(self._conversation, self._rephrased):
+            self.recombinations += variant.number > 0
+            prompts = await self._prompts(variant)
+            for index, (prompt, made_by) in sorted(prompts.items()):
+                self._add(variant, index, prompt, made_by)
+        return self
+
+    async def _prompts(self, variant: Variant) -> dict[int, tuple[str, MadeBy]]:
+        found: dict[int, tuple[str, MadeBy]] = {}
+        later: list[int] = []
+        for index, turn in self._conversation.annotated:
+            assert turn.annotation is not None
+            if variant.number == 0:
+                found[index] = (turn.annotation.prompt, "recorded")
+            elif turn.annotation.renders and not any(moved < index for moved in variant.moved):
+                found[index] = (self._rendered(turn.annotation, variant.messages), "rendered")
+            else:
+                later.append(index)
+        simulated = await self._simulated(variant) if later and self._assistant.can_simulate else {}
+        for index in later:
+            annotation = self._conversation.turns[index].annotation
+            assert annotation is not None
+            if index in simulated:
+                found[index] = (simulated[index], "simulated")
+            elif annotation.renders:
+                found[index] = (self._rendered(annotation, self._settled(variant, index)), "rendered")
+        return found
+
+    async def _simulated(self, variant: Variant) -> dict[int, str]:
+        self.simulated += 1
+        simulation = await self._assistant.simulate(self._source, self._conversation, variant.messages, variant.labels)
+        if simulation.diverged is None:
+            return simulation.prompts
+        self.diverged += 1
+        return {index: prompt for index, prompt in simulation.prompts.items() if index < simulation.diverged}
+
+    def _rendered(self, annotation: Annotation, messages: tuple[str, ...]) -> str:
+        template = self._assistant.card.templates[annotation.template]
+        return render(template, annotation.variables, messages)
+
+    def _settled(self, variant: Variant, index: int) -> tuple[str, ...]:
+        """The variant's messages, with the original wherever an earlier one changes the course."""
+        return tuple(
+            turn.message if place < index and place in variant.moved else variant.messages[place]
+            for place, turn in enumerate(self._conversation.turns)
+        )
+
+    def _add(self, variant: Variant, index: int, prompt: str, made_by: MadeBy) -> None:
+        turn = self._conversation.turns[index]
+        label = variant.labels[index]
+        assert turn.annotation is not None
+        assert label is not None
+        completion = language.write(label, turn.annotation.syntax)
+        if self._assistant.read(completion) != label:
+            self.unreadable.append(f"{self._conversation.id}: {completion!r}")
+            return
+        self.examples.append(
+            Example(
+                test=self._conversation.id,
+                turn=index,
+                step=turn.step,
+                variant=variant.number,
+                message=variant.messages[index],
+                original_message=turn.message,
+                prompt=prompt,
+                completion=completion,
+                commands=label,
+                syntax=turn.annotation.syntax,
+                made_by=made_by,
+            )
+        )
+
+
+def _merged(examples: list[Example]) -> tuple[list[Example], int]:
+    """Keep each prompt with its completion once; note which other tests gave it, too."""
+    first: dict[tuple[str, str], Example] = {}
+    others: dict[tuple[str, str], list[str]] = {}
+    for example in examples:
+        key = (example.prompt, example.completion)
+        if key not in first:
+            first[key] = example
+        elif example.test != first[key].test:
+            others.setdefault(key, []).append(example.test)
+    merged = [
+        example.model_copy(update={"also_in": tuple(dict.fromkeys(others[key]))}) if key in others else example
+        for key, example in first.items()
+    ]
+    return merged, len(examples) - len(merged)

@@ -1,0 +1,244 @@
+"""A trained CALM assistant in this process: runs E2E tests, is asked again, runs recombined conversations.
+
+Rasa's own test runner and command generator do the work; see `run`, `isolation` and `generator` for how many
+conversations at once are kept apart and watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rasa.dialogue_understanding.commands.command_syntax_manager import CommandSyntaxManager
+from rasa.shared.core.events import Event
+from rasa.shared.core.trackers import DialogueStateTracker
+from rasa.shared.nlu.constants import TEXT
+from rasa.shared.nlu.training_data.message import Message
+from rasa.version import __version__ as rasa_version
+
+from rasa_ft_ext import commands as language
+from rasa_ft_ext.assistant.base import Answer, Assistant, Simulation
+from rasa_ft_ext.commands import Command, Syntax
+from rasa_ft_ext.conversation import AssistantCard, Conversation, FailedTest, TestFile
+from rasa_ft_ext.errors import AssistantError, LLMAnswerError, LLMUnavailableError
+from rasa_ft_ext.prompts import fill, template_id
+from rasa_ft_ext.rasa_pro.generator import Watch
+from rasa_ft_ext.rasa_pro.isolation import isolated
+from rasa_ft_ext.rasa_pro.llm_errors import as_llm_error
+from rasa_ft_ext.rasa_pro.loading import find_generator, find_model, load_runner
+from rasa_ft_ext.rasa_pro.recording import conversation_of, failure_reason, llm_of, state_of
+from rasa_ft_ext.rasa_pro.run import Run, RunTurn, current, running
+from rasa_ft_ext.rasa_pro.suite import Suite, SuiteTest, of_record, read_suite
+from rasa_ft_ext.rasa_pro.translate import parsed
+from rasa_ft_ext.workspace import sha256
+
+
+class RasaAssistant(Assistant):
+    """The assistant behind Rasa's E2E test runner. Make one with `load`; `close` it when done.
+
+    `fingerprint` names the trained model: the SHA-256 of its file.
+    """
+
+    can_simulate = True
+
+    def __init__(self, runner: Any, flows: Any, model: str, fingerprint: str) -> None:
+        self._runner = runner
+        self._agent = runner.agent
+        self._generator = find_generator(self._agent)
+        self._syntax: Syntax = self._generator.get_component_command_syntax_version().value
+        CommandSyntaxManager.set_syntax_version(self._generator.get_component_command_syntax_version())
+        self._watch = Watch(self._generator)
+        self._isolation = isolated(runner, _note_cleaned)
+        self._isolation.__enter__()
+        self._handle_message = self._agent.handle_message
+        self._agent.handle_message = self._watched_message
+        self._tracker_before = lru_cache(maxsize=64)(self._build_tracker)
+        self._model = model
+        self._flows = flows
+        self.fingerprint = fingerprint
+
+    @property
+    def card(self) -> AssistantCard:
+        source = self._generator.prompt_template
+        return AssistantCard(
+            rasa_version=rasa_version,
+            model=self._model,
+            generator=type(self._generator).__name__,
+            syntax=self._syntax,
+            llm=llm_of(self._generator),
+            flows={flow.id: flow.description or "" for flow in self._flows.user_flows},
+            slots=tuple(sorted(slot.name for slot in self._agent.domain.slots)),
+            templates={template_id(source): source},
+        )
+
+    def read_suite(self, path: str) -> Suite:
+        """Read the tests under a path; see `rasa_ft_ext.rasa_pro.suite`."""
+        return read_suite(path)
+
+    async def run_test(self, test: SuiteTest) -> tuple[Conversation | FailedTest, list[float]]:
+        """Run one test; return the conversation, or why there is none, and the seconds of each LLM call.
+
+        Raises:
+            LLMUnavailableError: no call has got through so far, and this one could not.
+        """
+        run = Run(sender_id=f"{test.case.name}_{uuid.uuid4().hex}", stubs=test.stubs)
+        with running(run):
+            results = await self._runner.run_tests(
+                [test.case], test.fixtures_per_test, input_metadata=list(test.metadata)
+            )
+            tracker = await self._agent.tracker_store.retrieve_full_tracker(run.sender_id)
+            await self._agent.tracker_store.delete(run.sender_id)
+        self._check_llm()
+        calls = [turn.call for turn in run.turns if turn.call is not None]
+        seconds = [call.latency for call in calls]
+        broken = next((call.error for call in calls if call.error is not None), None)
+        if broken is not None:
+            return FailedTest(id=test.id, reason=str(as_llm_error(broken))), seconds
+        if not results[0].pass_status:
+            return FailedTest(id=test.id, reason=failure_reason(results[0])), seconds
+        return conversation_of(test, run, list(tracker.events), self._generator, self._syntax), seconds
+
+    def _check_llm(self) -> None:
+        if self._watch.answers or self._watch.error is None:
+            return
+        error = as_llm_error(self._watch.error)
+        if isinstance(error, LLMUnavailableError):
+            raise error from self._watch.error
+
+    async def ask(self, conversation: Conversation, turn: int, message: str) -> Answer:
+        tracker = self._tracker_before(_Key(conversation), turn)
+        run = Run(sender_id="", turns=[RunTurn(text="")] * turn + [RunTurn(text=message)])
+        asked = Message({TEXT: message})
+        with running(run):
+            await self._generator.process([asked], self._flows, tracker, self._agent.domain)
+        call = run.turns[turn].call
+        if call is None:
+            raise LLMAnswerError(f"The assistant answers {message!r} without its LLM.")
+        if call.error is not None:
+            raise as_llm_error(call.error) from call.error
+        return Answer(call.prompt, call.answer, parsed(call.commands), call.usage)
+
+    async def simulate(
+        self,
+        source: TestFile,
+        conversation: Conversation,
+        messages: Sequence[str],
+        labels: Sequence[tuple[Command, ...] | None],
+    ) -> Simulation:
+        test = of_record(source, conversation)
+        run = Run(
+            sender_id=f"{test.case.name}_{uuid.uuid4().hex}",
+            stubs=test.stubs,
+            forced=[
+                turn.answer if label is None else language.write(label, self._syntax)
+                for turn, label in zip(conversation.turns, labels, strict=True)
+            ],
+            times=[_time_of(turn.annotation.variables) if turn.annotation else None for turn in conversation.turns],
+        )
+        with running(run):
+            await self._send(test, run, conversation, messages)
+        return _compare(conversation, run)
+
+    async def _send(self, test: SuiteTest, run: Run, conversation: Conversation, messages: Sequence[str]) -> None:
+        """Send the messages with the test's metadata, as the test runner does, without looking at the answers."""
+        steps = []
+        for turn, message in zip(conversation.turns, messages, strict=True):
+            original = test.raw["steps"][turn.step]
+            text = original["user"] if message == turn.message else message
+            steps.append({"user": text, **({"metadata": original["metadata"]} if "metadata" in original else {})})
+        case = type(test.case).from_dict({**test.raw, "steps": steps}, file=test.case.file)
+        await self._runner._run_test_case(run.sender_id, list(test.fixtures), list(test.metadata), case)
+        await self._agent.tracker_store.delete(run.sender_id)
+
+    def read(self, completion: str) -> tuple[Command, ...]:
+        tracker = DialogueStateTracker.from_events("", [], slots=self._agent.domain.slots)
+        return parsed(self._generator.parse_commands(completion, tracker, self._flows))
+
+    async def close(self) -> None:
+        self._watch.close()
+        self._isolation.__exit__(None, None, None)
+        self._agent.__dict__.pop("handle_message", None)
+        stop = getattr(self._agent, "stop_privacy_manager", None)
+        if stop is not None:
+            stop()
+
+    async def _watched_message(self, message: Any) -> Any:
+        run = current()
+        if run is not None:
+            run.turns.append(RunTurn(text=message.text or ""))
+        return await self._handle_message(message)
+
+    def _build_tracker(self, key: _Key, turn: int) -> DialogueStateTracker:
+        conversation = key.conversation
+        before = conversation.events[: conversation.turns[turn].events_before]
+        events = [Event.from_parameters(dict(event)) for event in before]
+        return DialogueStateTracker.from_events(
+            conversation.id, [event for event in events if event is not None], slots=self._agent.domain.slots
+        )
+
+
+class _Key:
+    """A conversation as the key of a cache: by its id, since records hold dictionaries and cannot be hashed."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self.conversation = conversation
+
+    def __hash__(self) -> int:
+        return hash(self.conversation.id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.conversation is other.conversation
+
+
+def load(
+    project: str | Path = ".",
+    model: str = "models",
+    endpoints: str = "endpoints.yml",
+    *,
+    sub_agents: str | None = None,
+    remote_storage: str | None = None,
+    stubbed: bool = False,
+) -> RasaAssistant:
+    """Load a trained assistant; must be called outside of an event loop.
+
+    `stubbed` says that its tests stub their custom actions, so that no action server need run.
+
+    Raises:
+        AssistantError: there is no such model, it cannot be loaded, or it is of a kind that cannot be learned from.
+        MissingExtraError: Rasa Pro is not installed.
+    """
+    runner = load_runner(Path(project), model, endpoints, sub_agents, remote_storage, stubbed)
+    if runner.agent.processor is None:
+        raise AssistantError(f"The model {model} was loaded but can process no messages. Train it again: rasa train")
+    flows = asyncio.run(runner.agent.processor.get_flows())
+    file = None if remote_storage else find_model(Path(project), model)
+    return RasaAssistant(runner, flows, Path(file or model).name, sha256(file) if file else str(model))
+
+
+def _note_cleaned(kept: list[Any]) -> None:
+    run = current()
+    if run is not None and run.call is not None and run.call.kept is None:
+        run.call.kept = list(kept)
+
+
+def _time_of(variables: dict[str, Any]) -> Any:
+    return fill(variables.get("current_datetime"), [])
+
+
+def _compare(conversation: Conversation, run: Run) -> Simulation:
+    prompts: dict[int, str] = {}
+    for index, (turn, played) in enumerate(zip(conversation.turns, run.turns, strict=False)):
+        was_asked = turn.annotation is not None or turn.answer is not None
+        if was_asked != (played.call is not None):
+            return Simulation(prompts, diverged=index)
+        if turn.annotation is None or played.call is None:
+            continue
+        if state_of(played.call.variables) != state_of(turn.annotation.variables):
+            return Simulation(prompts, diverged=index)
+        prompts[index] = played.call.prompt
+    missing = len(run.turns) if len(run.turns) < len(conversation.turns) else None
+    return Simulation(prompts, diverged=missing)

@@ -1,0 +1,151 @@
+"""Watch a command generator at work: on the instance, for SingleStep, Compact, SearchReady and their subclasses.
+
+Four of its methods are wrapped. `_predict_commands` opens and closes the record of a call; `render_template` and
+`compile_template` tell the prompt and the variables it is rendered from; `invoke_llm` is the LLM call itself. Outside
+of a run (see `rasa_ft_ext.rasa_pro.run`) all of them do what they did before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rasa.shared.core.events import UserUttered
+from rasa.shared.nlu.constants import TEXT
+from rasa.shared.providers.llm.llm_response import LLMResponse
+
+from rasa_ft_ext.conversation import Usage
+from rasa_ft_ext.prompts import placeholder
+from rasa_ft_ext.rasa_pro.run import Call, Run, current
+
+
+class Watch:
+    """What has been seen of a generator: how many answers its LLM gave, and the last error of a call.
+
+    Args:
+        generator: The component's instance.
+    """
+
+    def __init__(self, generator: Any) -> None:
+        self.generator = generator
+        self.answers = 0
+        self.error: Exception | None = None
+        self._inputs: dict[str, Any] = {}
+        self._predict = generator._predict_commands
+        self._render = generator.render_template
+        self._compile = generator.compile_template
+        self._invoke = generator.invoke_llm
+        generator._predict_commands = self.predict
+        generator.render_template = self.render
+        generator.compile_template = self.compile
+        generator.invoke_llm = self.invoke
+
+    def close(self) -> None:
+        """Leave the generator as it was."""
+        for name in ("_predict_commands", "render_template", "compile_template", "invoke_llm"):
+            self.generator.__dict__.pop(name, None)
+
+    async def predict(self, *args: Any, **kwargs: Any) -> Any:
+        run = current()
+        if run is None or not run.turns:
+            return await self._predict(*args, **kwargs)
+        call = run.turns[-1].call = Call()
+        call.commands = await self._predict(*args, **kwargs)
+        return call.commands
+
+    def render(self, message: Any, tracker: Any, *args: Any, **kwargs: Any) -> Any:
+        run = current()
+        call = run.call if run is not None else None
+        if run is None or call is None:
+            return self._render(message, tracker, *args, **kwargs)
+        prompt = self._render(message, tracker, *args, **kwargs)
+        call.prompt, call.variables = prompt, self._inputs
+        if run.forced is None:
+            with _blanked(message, tracker, len(run.turns) - 1):
+                self._render(message, tracker, *args, **kwargs)
+            call.blanked = self._inputs
+        return prompt
+
+    def compile(self, template: str) -> Any:
+        run = current()
+        if run is None or run.call is None:
+            return self._compile(template)
+        run.call.template = template
+        return _Rendering(self, self._compile(template), run)
+
+    async def invoke(self, *args: Any, **kwargs: Any) -> Any:
+        run = current()
+        call = run.call if run is not None else None
+        if run is None or call is None:
+            return await self._invoke(*args, **kwargs)
+        if run.forced is not None:
+            call.answer = run.forced[len(run.turns) - 1] or ""
+            return LLMResponse(id="forced", choices=[call.answer], created=0)
+        started = time.perf_counter()
+        try:
+            response = LLMResponse.ensure_llm_response(await self._invoke(*args, **kwargs))
+        except Exception as error:
+            self.error = call.error = error
+            raise
+        call.latency = time.perf_counter() - started
+        self._note(call, response)
+        return response
+
+    def _note(self, call: Call, response: LLMResponse | None) -> None:
+        self.answers += 1
+        if response is None or not response.choices:
+            return
+        call.answer = response.choices[0] or ""
+        call.model = response.model or ""
+        if response.usage is not None:
+            call.usage = Usage(
+                prompt_tokens=response.usage.prompt_tokens or 0,
+                completion_tokens=response.usage.completion_tokens or 0,
+            )
+
+    def note_inputs(self, inputs: dict[str, Any]) -> None:
+        self._inputs = inputs
+
+
+class _Rendering:
+    """A compiled template that tells what it is rendered with; a run may put the clock back to a recorded time."""
+
+    def __init__(self, watch: Watch, template: Any, run: Run) -> None:
+        self._watch = watch
+        self._template = template
+        self._run = run
+
+    def render(self, *args: Any, **kwargs: Any) -> Any:
+        inputs = dict(*args, **kwargs)
+        times = self._run.times
+        if times is not None and "current_datetime" in inputs:
+            inputs["current_datetime"] = times[len(self._run.turns) - 1] or inputs["current_datetime"]
+        self._watch.note_inputs(inputs)
+        return self._template.render(**inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._template, name)
+
+
+@contextmanager
+def _blanked(message: Any, tracker: Any, turn: int) -> Iterator[None]:
+    """Replace the wording of all user messages by placeholders.
+
+    Nothing else can run in between, since rendering does not wait for anything. User messages are counted from the
+    current one backwards, as the tracker may hold the latest session only.
+    """
+    said = [event for event in tracker.events if isinstance(event, UserUttered)]
+    texts = [event.text for event in said]
+    own_text = message.get(TEXT)
+    try:
+        for index, event in enumerate(said):
+            if event.text:
+                event.text = placeholder(turn - len(said) + index)
+        message.data[TEXT] = placeholder(turn)
+        yield
+    finally:
+        for event, text in zip(said, texts, strict=True):
+            event.text = text
+        message.data[TEXT] = own_text

@@ -1,0 +1,36 @@
+"""What the `rasa` command does before it runs an assistant, for a process that was not started by it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from rasa_ft_ext.errors import MissingExtraError
+from rasa_ft_ext.rasa_pro.licence import check_licence
+
+
+def prepare(project: Path, *, loglevel: int | None = None, logging_config_file: str | None = None) -> None:
+    """Read the project's `.env`, set up Rasa's logs, have the licence checked.
+
+    Args:
+        project: The project's folder. A variable that is set already is not taken from its `.env`.
+        loglevel: Level of the logs; without one, the environment variable `LOG_LEVEL`, or else warnings and errors.
+        logging_config_file: A file with a configuration of Python's logging, as in Rasa.
+
+    Raises:
+        MissingExtraError: Rasa is not installed.
+        AssistantError: Rasa's licence check does not pass.
+    """
+    try:
+        from dotenv import load_dotenv
+        from rasa.utils.common import configure_logging_and_warnings
+        from rasa.utils.log_utils import configure_structlog
+    except ImportError as error:
+        raise MissingExtraError("Rasa Pro, which runs the assistant,", "rasa") from error
+    load_dotenv(project / ".env", override=False)
+    if loglevel is None and "LOG_LEVEL" not in os.environ:
+        loglevel = logging.WARNING
+    check_licence()
+    configure_logging_and_warnings(loglevel, logging_config_file)
+    configure_structlog(loglevel)

@@ -1,0 +1,84 @@
+"""One run of one conversation: what is going on in it, kept apart from all others by a context variable.
+
+Rasa handles many conversations at once in one process, each in an asyncio task of its own. Whatever must be known of
+the current one deep inside Rasa (its sender id, its stubs, which turn it is at) stands in `current()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from rasa_ft_ext.conversation import Usage
+
+
+@dataclass
+class Call:
+    """One time the command generator was asked: filled in while it works.
+
+    `variables` are the template's variables, `blanked` the same with every user message replaced by its placeholder.
+    `commands` are Rasa's command objects as parsed from the answer; `kept` are those that the command processor
+    left over, None as long as it has not run.
+    """
+
+    prompt: str = ""
+    template: str = ""
+    variables: dict[str, Any] = field(default_factory=dict)
+    blanked: dict[str, Any] | None = None
+    answer: str = ""
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    latency: float = 0.0
+    error: Exception | None = None
+    commands: list[Any] = field(default_factory=list)
+    kept: list[Any] | None = None
+
+
+@dataclass
+class RunTurn:
+    """One message sent to the assistant, and the call that it led to, if any."""
+
+    text: str
+    call: Call | None = None
+
+
+@dataclass
+class Run:
+    """What is known of one conversation while it runs.
+
+    `stubs` stand in for its custom actions, `settings` is what Rasa notes of it in the action endpoint.
+    `forced` are the texts that stand in for the LLM's answers, by turn (None: ask the LLM); `times` the points in time
+    that the prompts of the turns are to show.
+    """
+
+    sender_id: str
+    stubs: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    turns: list[RunTurn] = field(default_factory=list)
+    forced: Sequence[str | None] | None = None
+    times: Sequence[Any] | None = None
+
+    @property
+    def call(self) -> Call | None:
+        return self.turns[-1].call if self.turns else None
+
+
+_RUN: ContextVar[Run | None] = ContextVar("rasa_ft_ext_run", default=None)
+
+
+def current() -> Run | None:
+    """The run that the calling task belongs to; None outside of any."""
+    return _RUN.get()
+
+
+@contextmanager
+def running(run: Run) -> Iterator[Run]:
+    """Make `run` the current one."""
+    token = _RUN.set(run)
+    try:
+        yield run
+    finally:
+        _RUN.reset(token)
