@@ -11,7 +11,6 @@ This module knows the records of `rasa_ft_ext.conversation`, and nothing of how 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -23,7 +22,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML, YAMLError
-from ruamel.yaml.scalarstring import LiteralScalarString
 
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Example, RephrasedFile
@@ -151,8 +149,13 @@ class Workspace:
         if final.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{stage}-old-", dir=self.root))
             os.replace(final, old / stage)
-            os.replace(draft, final)
-            shutil.rmtree(old, ignore_errors=True)
+            try:
+                os.replace(draft, final)
+            except OSError:
+                os.replace(old / stage, final)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(draft, final)
 
@@ -168,8 +171,8 @@ class Workspace:
     def examples(self) -> list[Example]:
         path = self.folder(DATASET) / EXAMPLES
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            return [Example.model_validate_json(line) for line in lines]
+            lines = path.read_text(encoding="utf-8").split("\n")
+            return [Example.model_validate_json(line) for line in lines if line]
         except (OSError, ValidationError) as error:
             raise WorkspaceError(f"{path} cannot be read: {error}. Run `rasa-ft dataset` again.") from error
 
@@ -226,40 +229,13 @@ def write_record(path: Path, record: BaseModel) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
 def write_jsonl(path: Path, rows: list[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8")
-
-
-def write_yaml(path: Path, value: Any) -> None:
-    """Write plain data as YAML: block style, long lines left whole, strings of several lines as literal blocks."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_yaml(value), encoding="utf-8")
-
-
-def to_yaml(value: Any) -> str:
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = 1_000_000
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.ignore_aliases = lambda _: True
-    stream = io.StringIO()
-    yaml.dump(_literal(value), stream)
-    return stream.getvalue()
-
-
-def _literal(value: Any) -> Any:
-    if isinstance(value, str) and "\n" in value:
-        return LiteralScalarString(value)
-    if isinstance(value, Mapping):
-        return {str(key): _literal(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_literal(entry) for entry in value]
-    return value
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def sha256(path: Path) -> str:

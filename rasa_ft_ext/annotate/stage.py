@@ -34,8 +34,8 @@ from rasa_ft_ext.workspace import (
     record_path,
     write_json,
     write_record,
-    write_yaml,
 )
+from rasa_ft_ext.yaml import write_yaml
 
 FAILED_TESTS = "failed_tests.yaml"
 

@@ -32,8 +32,8 @@ from rasa_ft_ext.workspace import (
     Workspace,
     read_summary,
     write_jsonl,
-    write_yaml,
 )
+from rasa_ft_ext.yaml import write_yaml
 
 MadeBy = Literal["recorded", "rendered", "simulated"]
 

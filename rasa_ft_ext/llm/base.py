@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rasa_ft_ext.conversation import Usage
@@ -14,7 +14,7 @@ class Completion:
     """The text of an answer, the tokens it took, and the model that the provider says it came from."""
 
     text: str
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     model: str = ""
 
 

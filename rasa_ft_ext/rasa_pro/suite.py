@@ -125,6 +125,8 @@ def _test_file(name: str, raw: dict[str, Any], whole: TestSuite, path: str) -> T
     for entry in whole.fixtures_per_test:
         if entry.file == path:
             fixtures |= {fixture.name: fixture.as_dict() for fixture in entry.fixtures}
+    order = {name: place for place, name in enumerate(_definition_order(path, raw))}
+    fixtures = dict(sorted(fixtures.items(), key=lambda item: order.get(item[0], -1)))
     own = {next(iter(entry)): entry for entry in raw.get("metadata") or []}
     for entry in whole.metadata:
         if entry.name not in own and _uses_metadata(raw, entry.name):
@@ -133,8 +135,27 @@ def _test_file(name: str, raw: dict[str, Any], whole: TestSuite, path: str) -> T
         file=name,
         fixtures=tuple(fixtures.values()),
         metadata=tuple(own.values()),
-        stub_custom_actions=raw.get(KEY_STUB_CUSTOM_ACTIONS) or {},
+        stub_custom_actions=_foreign_stubs(raw, whole) | (raw.get(KEY_STUB_CUSTOM_ACTIONS) or {}),
     )
+
+
+def _foreign_stubs(raw: dict[str, Any], whole: TestSuite) -> dict[str, Any]:
+    """Stubs that other files have for tests of the names that this file's have."""
+    names = [case.get("test_case") or "" for case in raw.get("test_cases") or []]
+    found = [(key, stub) for name in names for key, stub in _others(whole, name).items()]
+    return {key: stub.as_dict() for key, stub in found}
+
+
+def _definition_order(path: str, raw: dict[str, Any]) -> list[str]:
+    """The names of the fixtures in the order in which Rasa applies them: outer conftest files first, the file last.
+
+    A fixture that is defined again keeps its place.
+    """
+    folders = [folder for folder in reversed(Path(path).resolve().parents)]
+    files = [folder / name for folder in folders for name in ("conftest.yml", "conftest.yaml")]
+    contents = [_raw(str(file)) for file in files if file.is_file()]
+    names = [next(iter(entry)) for content in [*contents, raw] for entry in content.get("fixtures") or []]
+    return list(dict.fromkeys(names))
 
 
 def _uses_metadata(raw: dict[str, Any], name: str) -> bool:
@@ -167,7 +188,7 @@ def _tests(
             case=case,
             fixtures=tuple(fixture for fixture in fixtures if fixture.name in used),
             metadata=metadata,
-            stubs=_others(whole, case.name) | _stubs(source.stub_custom_actions, source.file),
+            stubs=_stubs(source.stub_custom_actions, source.file),
         )
 
 

@@ -15,9 +15,9 @@ from rasa_ft_ext.commands import Command
 _PLAIN = {
     "cancel flow": "CancelFlow",
     "chitchat": "ChitChat",
-    "knowledge": "Knowledge",
-    "skip question": "Skip",
-    "repeat bot messages": "Repeat",
+    "knowledge": "SearchAndReply",
+    "skip question": "SkipQuestion",
+    "repeat": "RepeatLastBotMessages",
     "continue agent": "ContinueAgent",
     "human handoff": "HumanHandoff",
     "cannot handle": "CannotHandle",
@@ -101,6 +101,8 @@ def plain_events(events: Iterable[Event]) -> tuple[dict[str, Any], ...]:
 
 def _plain(event: Event) -> dict[str, Any]:
     values = _without_volatile(event.as_dict())
+    if not isinstance(event, UserUttered | BotUttered):
+        values.pop("metadata", None)  # what produced the event: nothing that a later state depends on
     if isinstance(event, UserUttered):
         data = values.get("parse_data") or {}
         values["parse_data"] = {key: data[key] for key in ("text", "intent", "entities", "commands") if key in data}

@@ -1,0 +1,1 @@
+"""Divide the examples into training and validation data, by test case, and write the tests of each side."""

@@ -1,0 +1,46 @@
+# Each target sets up what it needs on a fresh machine and is quick the second time.
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && echo python3.11 || echo python3)
+PIP := -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+
+# Two environments: one without Rasa, in which everything from annotations on works, and one with it.
+BASE := .venv-base
+FULL := .venv
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
+
+demo: $(BASE)/.installed  ## prepare the example's fine-tuning data with a scripted LLM: no Rasa, no key, no network
+	$(BASE)/bin/python scripts/demo.py $(DEMO_ARGS)
+
+test: $(FULL)/.installed $(BASE)/.installed  ## run all tests with Rasa, then those that need none without it
+	$(FULL)/bin/python -m pytest $(TEST_ARGS)
+	$(BASE)/bin/python -m pytest $(TEST_ARGS)
+
+check: $(BASE)/.installed  ## ruff, its formatter, mypy
+	$(BASE)/bin/python -m ruff check .
+	$(BASE)/bin/python -m ruff format --check .
+	$(BASE)/bin/python -m mypy
+
+constraints: $(FULL)/.installed  ## write constraints.txt anew from what is installed
+	{ sed '/^#/!d' constraints.txt; $(FULL)/bin/python -m pip freeze --exclude rasa-ft-ext; } > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+
+clean:  ## remove the environments, caches and results
+	rm -rf $(BASE) $(FULL) output dist build .pytest_cache .mypy_cache .ruff_cache
+
+$(BASE)/.installed: pyproject.toml constraints.txt
+	$(call environment,$(BASE),dev)
+
+$(FULL)/.installed: pyproject.toml constraints.txt
+	$(call environment,$(FULL),rasa$(comma)dev)
+
+comma := ,
+define environment
+	@echo "Setting up $(1) with $(PYTHON)..."
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python $(PIP) --editable '.[$(2)]'
+	@touch $@
+endef
+
+.PHONY: help demo test check constraints clean

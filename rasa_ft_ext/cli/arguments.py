@@ -1,0 +1,180 @@
+"""The arguments that several sub-commands share, each group in one function.
+
+Flags, names and defaults that Rasa's own `prepare-data` has are the same here. This module knows argparse only:
+nothing heavy is imported until a command runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError, Namespace
+
+TESTS = "path-to-e2e-test-cases"
+MAX_REPHRASES = 49
+
+
+class HelpFormatter(ArgumentDefaultsHelpFormatter):
+    """Shows an argument's default, where it has one."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+def logging_options() -> ArgumentParser:
+    """A parent parser with the logging flags of the `rasa` command, which brings its own."""
+    parser = ArgumentParser(add_help=False)
+    group = parser.add_argument_group("Logging")
+    levels = (
+        (("-v", "--verbose"), logging.INFO, "Log what is being done (level INFO)."),
+        (("-vv", "--debug"), logging.DEBUG, "Log everything (level DEBUG)."),
+        (("--quiet",), logging.WARNING, "Log warnings and errors only, and draw no progress bar."),
+    )
+    for flags, level, text in levels:
+        group.add_argument(*flags, dest="loglevel", action="store_const", const=level, help=text)
+    group.add_argument("--logging-config-file", help="YAML file with a configuration of Python's logging.")
+    return parser
+
+
+def add_project(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--project", default=".", help="Folder of the assistant's project; every relative path starts from it."
+    )
+
+
+def add_tests(parser: ArgumentParser) -> None:
+    parser.add_argument(TESTS, nargs="?", default="e2e_tests", help="File or folder with the E2E tests.")
+
+
+def add_out(parser: ArgumentParser) -> None:
+    parser.add_argument("-o", "--out", default="output", help="Folder that the results are written to.")
+    _add_force(parser)
+
+
+def add_workspace(parser: ArgumentParser) -> None:
+    """The folder in which a single stage finds the results of the stage before, and leaves its own."""
+    parser.add_argument("output", nargs="?", help="Folder with the results of the stages before (default: output).")
+    parser.add_argument("-o", "--out", help="The same folder, given as a flag.")
+    _add_force(parser)
+
+
+def workspace_folder(args: Namespace) -> str:
+    """The folder given in either of the two ways of `add_workspace`.
+
+    Raises:
+        ConfigError: both were given, and they differ.
+    """
+    if args.output and args.out and args.output != args.out:
+        from rasa_ft_ext.errors import ConfigError
+
+        raise ConfigError("arguments", [f"The output folder is given twice: {args.output} and --out {args.out}."])
+    folder: str = args.output or args.out or "output"
+    return folder
+
+
+def _add_force(parser: ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="Replace the results of another run in that folder.")
+
+
+def add_assistant(parser: ArgumentParser, *, required: bool = True) -> None:
+    """Where the assistant is.
+
+    Args:
+        parser: The sub-command's parser.
+        required: Whether the stage cannot do without the assistant itself.
+    """
+    group = parser.add_argument_group("Assistant")
+    text = "Trained Rasa model; of a folder, the latest model in it."
+    if not required:
+        text += " Without it, prompts come from the recorded annotations, and Rasa is not needed."
+    group.add_argument("-m", "--model", default="models" if required else None, help=text)
+    group.add_argument("--endpoints", default="endpoints.yml", help="Endpoints file of the assistant.")
+    group.add_argument("--sub-agents", default="sub_agents", help="Folder with the assistant's sub-agents.")
+    group.add_argument("--remote-storage", help="Remote storage of the model: aws, gcs, azure, or a class of yours.")
+
+
+def add_annotations(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--annotations",
+        metavar="DIR",
+        help="Use the annotations recorded in this folder instead of running the tests on the assistant: needs neither "
+        "Rasa nor a model.",
+    )
+
+
+def add_rephrasing(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("Rephrasing")
+    group.add_argument(
+        "--num-rephrases",
+        type=num_rephrases,
+        choices=range(MAX_REPHRASES + 1),
+        metavar=f"0..{MAX_REPHRASES}",
+        default=10,
+        help="Rephrasings to ask for, per user message.",
+    )
+    group.add_argument("--rephrase-config", help="YAML file with the rephrasing's prompt template and LLM.")
+    group.add_argument(
+        "--slot-values",
+        choices=["own", "original", "strict"],
+        default="own",
+        help="Label of a rephrasing that gives a slot another value: the rephrasing's own commands, those of the "
+        "original message, or none (the rephrasing is dropped).",
+    )
+    group.add_argument(
+        "--llm-api-base",
+        metavar="URL",
+        help="Where the LLM of recorded annotations is, in place of the recorded address.",
+    )
+
+
+def add_concurrency(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--concurrency", type=positive_int, default=16, metavar="N", help="Conversations and LLM calls at a time."
+    )
+
+
+def add_split(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("Train/validation split")
+    group.add_argument(
+        "--train-frac", type=fraction, default=0.8, help="Part of the data to train on, above 0 and at most 1."
+    )
+    formats = ["instruction", "conversational"]
+    group.add_argument(
+        "--output-format",
+        choices=formats,
+        nargs="?",
+        const=formats[0],
+        default=formats[0],
+        help="Format of the data files.",
+    )
+    group.add_argument("--seed", type=int, default=42, help="Seed of the split: the same seed gives the same files.")
+
+
+def num_rephrases(text: str) -> int:
+    number = _integer(text)
+    if not 0 <= number <= MAX_REPHRASES:
+        raise ArgumentTypeError(f"{number} is not between 0 and {MAX_REPHRASES}")
+    return number
+
+
+def positive_int(text: str) -> int:
+    number = _integer(text)
+    if number < 1:
+        raise ArgumentTypeError(f"{number} is not 1 or more")
+    return number
+
+
+def fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 < number <= 1:
+        raise ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return number
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None

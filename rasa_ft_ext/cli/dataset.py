@@ -1,0 +1,38 @@
+"""`dataset`: recombine the passing rephrasings into new conversations and make an example of every user message."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rasa_ft_ext.cli import arguments, logs, output
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    arguments.add_workspace(parser)
+    arguments.add_project(parser)
+    arguments.add_concurrency(parser)
+    arguments.add_assistant(parser, required=False)
+
+
+def run(args: Namespace) -> int:
+    if args.model is not None:
+        logs.start_rasa(args)
+    from rasa_ft_ext import api
+    from rasa_ft_ext.workspace import DATASET
+
+    out = arguments.workspace_folder(args)
+    with output.progress(args) as shown:
+        summary = api.dataset(
+            out,
+            project=args.project,
+            model=args.model,
+            endpoints=args.endpoints,
+            concurrency=args.concurrency,
+            sub_agents=args.sub_agents,
+            remote_storage=args.remote_storage,
+            force=args.force,
+            progress=shown,
+        )
+    output.print_summary("Examples", summary, Path(args.project, out, DATASET), shown)
+    return 0

@@ -1,0 +1,157 @@
+"""What the command line shows: a progress bar while a stage runs, a table when it is done, one message when it fails.
+
+Results go to stdout, everything else to stderr. The bar is drawn only where a person sees it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from rasa_ft_ext.errors import RasaFtError
+from rasa_ft_ext.progress import Progress
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+INTERRUPTED = 130
+
+
+def guarded(run: Callable[[Namespace], int], args: Namespace) -> int:
+    """Run a sub-command and turn what a user can mend into a message; a bug keeps its traceback.
+
+    Returns:
+        The exit code: 0, 1 for a `RasaFtError`, 130 when the user interrupted.
+    """
+    try:
+        return run(args)
+    except RasaFtError as error:
+        print_error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        print_error("Interrupted. What is finished is kept: the same command goes on from there.")
+        return INTERRUPTED
+
+
+def print_error(message: str) -> None:
+    """Print a message on stderr, in red where there are colours."""
+    from rich.text import Text
+
+    _stderr().print(Text(message, style="red"), soft_wrap=True)
+
+
+def print_summary(title: str, summary: BaseModel, folder: PurePath, shown: Shown) -> None:
+    """Print what a command reports: its figures as a table, then what a person should look at, then where it all is.
+
+    Args:
+        title: What has been made.
+        summary: Its numbers and words go into the table; each list gets a headline of its own, an empty one is left
+            out.
+        folder: Where the results are.
+        shown: What was shown meanwhile; notes that were told then are not told again.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True)
+    fields = dict(summary)
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in fields.items():
+        if isinstance(value, int | float | str | dict) and value != {}:
+            table.add_row(_words(name), _cell(value))
+    console.print(table)
+    for name, value in fields.items():
+        lines = [_line(entry) for entry in value] if isinstance(value, list | tuple) else []
+        lines = [line for line in lines if line not in shown.notes]
+        if lines:
+            console.print(f"{_words(name).capitalize()}:", markup=False, style="yellow")
+        for line in lines:
+            console.print(f"  {line}", markup=False, highlight=False)
+    console.print(f"Results: {folder}", markup=False, highlight=False)
+
+
+def _words(name: str) -> str:
+    return name.removeprefix("num_").replace("_", " ")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {entry}" for name, entry in value.items())
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def _line(entry: object) -> str:
+    from rasa_ft_ext.conversation import FailedTest
+
+    return f"{entry.id}: {entry.reason}" if isinstance(entry, FailedTest) else str(entry)
+
+
+class Shown(Progress):
+    """Shows the notes, draws nothing, and remembers which notes there were."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+
+class _Bar(Shown):
+    """A bar for each thing that is worked through, with count, rate and the time left."""
+
+    def __init__(self, bars: Bars) -> None:
+        super().__init__()
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def start(self, what: str, total: int) -> None:
+        self._task = self._bars.add_task(what, total=total, rate="")
+
+    def step(self, parts: int = 1) -> None:
+        if self._task is None:
+            return
+        self._bars.advance(self._task, parts)
+        task = next(task for task in self._bars.tasks if task.id == self._task)
+        speed = task.finished_speed or task.speed
+        self._bars.update(self._task, rate=f"{speed:.1f}/s" if speed else "")
+
+    def _print(self, text: str) -> None:
+        self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(args: Namespace) -> Iterator[Shown]:
+    """Yield what a stage reports to: a bar if stderr is a terminal and nobody asked for quiet."""
+    quiet = getattr(args, "loglevel", None) == logging.WARNING
+    if quiet or not sys.stderr.isatty():
+        yield Shown()
+        return
+    from rich import progress as parts
+
+    columns = (
+        parts.TextColumn("{task.description}"),
+        parts.BarColumn(),
+        parts.MofNCompleteColumn(),
+        parts.TextColumn("{task.fields[rate]}"),
+        parts.TimeRemainingColumn(),
+    )
+    with parts.Progress(*columns, console=_stderr()) as bars:
+        yield _Bar(bars)
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)

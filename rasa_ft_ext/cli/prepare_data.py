@@ -1,0 +1,49 @@
+"""`prepare-data`: annotate, rephrase, dataset and split in one go, with all flags of Rasa's own command."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rasa_ft_ext.cli import arguments, logs, output
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    arguments.add_tests(parser)
+    arguments.add_out(parser)
+    arguments.add_project(parser)
+    arguments.add_annotations(parser)
+    arguments.add_concurrency(parser)
+    arguments.add_assistant(parser)
+    arguments.add_rephrasing(parser)
+    arguments.add_split(parser)
+
+
+def run(args: Namespace) -> int:
+    if args.annotations is None:
+        logs.start_rasa(args)
+    from rasa_ft_ext import api
+
+    with output.progress(args) as shown:
+        summary = api.prepare_data(
+            getattr(args, arguments.TESTS),
+            project=args.project,
+            model=args.model,
+            endpoints=args.endpoints,
+            out=args.out,
+            num_rephrases=args.num_rephrases,
+            rephrase_config=args.rephrase_config,
+            train_frac=args.train_frac,
+            output_format=args.output_format,
+            seed=args.seed,
+            concurrency=args.concurrency,
+            slot_values=args.slot_values,
+            annotations=args.annotations,
+            llm_api_base=args.llm_api_base,
+            sub_agents=args.sub_agents,
+            remote_storage=args.remote_storage,
+            force=args.force,
+            progress=shown,
+        )
+    output.print_summary("Fine-tuning data", summary, Path(args.project, args.out), shown)
+    return 0

@@ -1,0 +1,43 @@
+"""`rephrase`: paraphrase the annotated user messages and keep what the LLM understands in the same way."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rasa_ft_ext.cli import arguments, logs, output
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    arguments.add_workspace(parser)
+    arguments.add_project(parser)
+    arguments.add_concurrency(parser)
+    arguments.add_assistant(parser, required=False)
+    arguments.add_rephrasing(parser)
+
+
+def run(args: Namespace) -> int:
+    if args.model is not None:
+        logs.start_rasa(args)
+    from rasa_ft_ext import api
+    from rasa_ft_ext.workspace import REPHRASINGS
+
+    out = arguments.workspace_folder(args)
+    with output.progress(args) as shown:
+        summary = api.rephrase(
+            out,
+            project=args.project,
+            model=args.model,
+            endpoints=args.endpoints,
+            num_rephrases=args.num_rephrases,
+            rephrase_config=args.rephrase_config,
+            slot_values=args.slot_values,
+            llm_api_base=args.llm_api_base,
+            concurrency=args.concurrency,
+            sub_agents=args.sub_agents,
+            remote_storage=args.remote_storage,
+            force=args.force,
+            progress=shown,
+        )
+    output.print_summary("Rephrasings", summary, Path(args.project, out, REPHRASINGS), shown)
+    return 0

@@ -1,0 +1,143 @@
+"""The scripted LLM: an HTTP server that speaks OpenAI's API and answers from a file.
+
+It is a real server with a made-up mind: command generators and rephrasers reach it as they reach any self-hosted
+model, so tests and demos run whole, offline and with the same outcome each time. `rasa-ft scripted-llm` runs it until
+it is told to stop; in Python it runs beside the code that uses it:
+
+    with scripted_llm(Path("answers.yml")) as llm:
+        ...                                   # point `api_base` to llm.base_url
+        llm.stats()["max_in_flight"]
+
+What it answers is the business of `scripted_api`, what the file holds that of `scripted`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from rasa_ft_ext.commands import Syntax
+from rasa_ft_ext.errors import RasaFtError
+from rasa_ft_ext.llm.scripted import Script
+from rasa_ft_ext.llm.scripted_api import ScriptedLLM
+
+LOCALHOST = "127.0.0.1"
+_GRACE = 1.0  # seconds that calls in flight have to end in when the server stops
+
+
+@dataclass(frozen=True)
+class Running:
+    """A scripted LLM that accepts connections at `base_url`, such as `http://127.0.0.1:40123/v1`."""
+
+    base_url: str
+    llm: ScriptedLLM
+
+    def stats(self) -> dict[str, int]:
+        """Calls by kind and the maximum in flight, see `ScriptedLLM.stats`."""
+        return self.llm.stats()
+
+    @property
+    def requests(self) -> list[str]:
+        """The prompts in the order in which they came, the last 10,000 of them."""
+        return list(self.llm.requests)
+
+
+@contextmanager
+def scripted_llm(
+    answers: Path | Script, *, latency: float = 0.0, port: int = 0, syntax: Syntax | None = None
+) -> Iterator[Running]:
+    """Run a scripted LLM in a thread of its own for as long as the block lasts.
+
+    Args:
+        answers: The file with the answers, or a script.
+        latency: Seconds that a chat answer takes.
+        port: The port; 0 picks a free one.
+        syntax: The syntax to answer in; None: the one that the prompt shows.
+
+    Raises:
+        ConfigError: the file cannot work.
+        RasaFtError: the port is taken.
+    """
+    llm = ScriptedLLM(answers if isinstance(answers, Script) else Script.load(answers), latency=latency, syntax=syntax)
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = Future()
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        async with _listening(llm, LOCALHOST, port) as base_url:
+            started.set_result((asyncio.get_running_loop(), stop, base_url))
+            await stop.wait()
+
+    def work() -> None:
+        try:
+            asyncio.run(until_stopped())
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=work, name="scripted-llm", daemon=True)
+    thread.start()
+    loop, stop, base_url = started.result()
+    try:
+        yield Running(base_url, llm)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+def serve(llm: ScriptedLLM, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Run a scripted LLM in this thread until Ctrl-C or SIGTERM.
+
+    Args:
+        llm: What answers.
+        host: The address to listen on.
+        port: The port; 0 picks a free one.
+        announce: Called with the base URL once connections are accepted.
+
+    Raises:
+        RasaFtError: the port is taken, or the address cannot be listened on.
+    """
+    with suppress(KeyboardInterrupt):  # where the event loop cannot handle signals
+        asyncio.run(_until_signal(llm, host, port, announce))
+
+
+async def _until_signal(llm: ScriptedLLM, host: str, port: int, announce: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with _listening(llm, host, port) as base_url:
+        announce(base_url)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def _listening(llm: ScriptedLLM, host: str, port: int) -> AsyncIterator[str]:
+    """Accept connections; gives the base URL."""
+    runner = web.AppRunner(llm.app(), access_log=None, shutdown_timeout=_GRACE)
+    await runner.setup()
+    try:
+        await _bind(runner, host, port)
+        yield f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+async def _bind(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            message = f"Port {port} on {host} is taken. Choose another one with --port, or a free one with --port 0."
+        else:
+            message = f"The scripted LLM cannot listen on {host}, port {port}: {error}"
+        raise RasaFtError(message) from error

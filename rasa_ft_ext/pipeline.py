@@ -1,0 +1,214 @@
+"""What the stages need from outside, found and put together: the assistant, the LLMs, the folder.
+
+Used by `rasa_ft_ext.api` alone. Everything that can be wrong is looked at before the first call of an LLM, and told at
+once. Relative paths start from the project's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rasa_ft_ext.assistant.base import Assistant
+from rasa_ft_ext.assistant.recorded import RecordedAssistant
+from rasa_ft_ext.conversation import AssistantCard
+from rasa_ft_ext.errors import ConfigError, MissingExtraError, RasaFtError
+from rasa_ft_ext.llm.base import LLM
+from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.llm.settings import LLMSettings, read_model_groups, resolve
+from rasa_ft_ext.rephrase.config import RephraseConfig, read_config
+from rasa_ft_ext.workspace import Workspace, read_annotations, read_card
+
+if TYPE_CHECKING:
+    from rasa_ft_ext.rasa_pro.assistant import RasaAssistant
+    from rasa_ft_ext.rasa_pro.suite import Suite
+
+Found = TypeVar("Found")
+
+MAX_REPHRASES = 49
+OUTPUT_FORMATS = ("instruction", "conversational")
+SLOT_VALUES = ("own", "original", "strict")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an assistant is: its project, its model, what belongs to it."""
+
+    project: Path
+    """The project's folder; the other paths may be relative to it."""
+    model: str | None
+    """The trained model, or a folder of models; None for an assistant that was only recorded."""
+    endpoints: str = "endpoints.yml"
+    """The endpoints file, with the model groups."""
+    sub_agents: str | None = None
+    """The folder of the sub-agents, if there are any."""
+    remote_storage: str | None = None
+    """Where Rasa fetches the model from, if not from disk."""
+
+    def path(self, given: str | Path) -> Path:
+        return self.project / given
+
+    def suite(self, tests: str | Path) -> Suite:
+        """Read the E2E tests with Rasa's reader.
+
+        Raises:
+            MissingExtraError: Rasa is not installed.
+            TestSuiteError: there are no tests, or they do not fit the schema.
+        """
+        _require_rasa()
+        from rasa_ft_ext.rasa_pro.suite import read_suite
+
+        return read_suite(self.path(tests))
+
+    def load(self, *, stubbed: bool) -> RasaAssistant:
+        """Load the trained assistant into this process.
+
+        Raises:
+            MissingExtraError: Rasa is not installed.
+            AssistantError: it cannot be loaded.
+        """
+        _require_rasa()
+        from rasa_ft_ext.rasa_pro.assistant import load
+
+        return load(
+            self.project,
+            self.model or "models",
+            self.endpoints,
+            sub_agents=str(self.path(self.sub_agents)) if self.sub_agents else None,
+            remote_storage=self.remote_storage,
+            stubbed=stubbed,
+        )
+
+    def open_for(self, workspace: Workspace, llm: LLMSettings | None, concurrency: int) -> Assistant:
+        """The assistant of the workspace's annotations: the trained one if there is a model, else as recorded.
+
+        Args:
+            workspace: Holds the annotations.
+            llm: How the LLM of the recorded assistant is reached; None where it is not asked.
+            concurrency: How many calls of that LLM may be under way at a time.
+        """
+        if self.model is None:
+            return recorded_assistant(workspace.card(), llm, concurrency)
+        return self.load(stubbed=any(file.source.stub_custom_actions for file in workspace.annotations()))
+
+    def rephraser(self, config: str | Path | None, assistant_llm: Mapping[str, Any] | None) -> RephraseConfig:
+        """Read how user messages are rephrased, and by which LLM."""
+        return read_config(
+            self.path(config) if config is not None else None,
+            project=self.project,
+            model_groups=read_model_groups(self.path(self.endpoints)),
+            assistant_llm=assistant_llm,
+        )
+
+
+def recorded_llm(card: AssistantCard, api_base: str | None) -> LLMSettings:
+    """How the LLM is reached that a recorded assistant answers with, at another address if one is given."""
+    return resolve(at(card.llm, api_base), {}, "the LLM of the recorded annotations")
+
+
+def at(config: Mapping[str, Any], api_base: str | None) -> dict[str, Any]:
+    """An LLM's configuration with another address, if there is one."""
+    if api_base is None:
+        return dict(config)
+    kept = {name: value for name, value in config.items() if name not in ("api_base", "openai_api_base")}
+    return {**kept, "api_base": api_base}
+
+
+def recorded_assistant(card: AssistantCard, llm: LLMSettings | None, concurrency: int) -> RecordedAssistant:
+    return RecordedAssistant(card, LiteLLM(llm, concurrency=concurrency) if llm else None)
+
+
+def recorded_card(folder: Path) -> AssistantCard:
+    """What was recorded of the assistant, when the annotations in the folder can all be read."""
+    read_annotations(folder)
+    return read_card(folder)
+
+
+class Problems:
+    """Collects what is wrong, so that a user hears of all of it at once."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._errors: list[RasaFtError] = []
+
+    def unless(self, condition: bool, problem: str) -> None:
+        if not condition:
+            self._errors.append(ConfigError(self._where, [problem]))
+
+    def attempt(self, read: Callable[[], Found]) -> Found | None:
+        """Do what may fail, and keep the reason if it does."""
+        try:
+            return read()
+        except RasaFtError as error:
+            self._errors.append(error)
+        return None
+
+    def options(
+        self,
+        *,
+        concurrency: int = 1,
+        num_rephrases: int = 0,
+        train_frac: float = 1,
+        output_format: str = OUTPUT_FORMATS[0],
+        slot_values: str = SLOT_VALUES[0],
+    ) -> None:
+        """Look at what the command line's parser has looked at, for those who call the API."""
+        self.unless(concurrency >= 1, f"concurrency is {concurrency}; it must be 1 or more.")
+        within = 0 <= num_rephrases <= MAX_REPHRASES
+        self.unless(within, f"num_rephrases is {num_rephrases}; it must be from 0 to {MAX_REPHRASES}.")
+        self.unless(0 < train_frac <= 1, f"train_frac is {train_frac}; it must be above 0 and at most 1.")
+        for name, value, known in (
+            ("output_format", output_format, OUTPUT_FORMATS),
+            ("slot_values", slot_values, SLOT_VALUES),
+        ):
+            self.unless(value in known, f"{name} is {value!r}; it must be one of {', '.join(known)}.")
+
+    def report(self) -> None:
+        """Raise what was found: a single error as it is, several as one.
+
+        Raises:
+            RasaFtError: something was wrong.
+        """
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            raise ConfigError(self._where, [line for error in self._errors for line in self._lines(error)])
+
+    def _lines(self, error: RasaFtError) -> list[str]:
+        if not isinstance(error, ConfigError):
+            return [str(error)]
+        return [line if error.where == self._where else f"{error.where}: {line}" for line in error.problems]
+
+
+def outside_loop(work: Callable[[], Found]) -> Found:
+    """Call what runs an event loop of its own, also from within one, as notebooks have it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
+
+
+def run_with(assistant: Assistant, work: Coroutine[Any, Any, Found], *llms: LLM) -> Found:
+    """Run a coroutine in an event loop of its own, then close the assistant and the LLMs."""
+
+    async def run() -> Found:
+        try:
+            return await work
+        finally:
+            await assistant.close()
+            for llm in llms:
+                await llm.close()
+
+    return asyncio.run(run())
+
+
+def _require_rasa() -> None:
+    if find_spec("rasa") is None:
+        raise MissingExtraError("Rasa Pro, which runs the assistant,", "rasa")

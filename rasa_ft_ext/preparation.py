@@ -1,0 +1,157 @@
+"""`prepare-data` as one run: checked as a whole, then annotate, rephrase, dataset, split, and the two files on top."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rasa_ft_ext.annotate.recorded import copy_annotations
+from rasa_ft_ext.annotate.stage import AnnotateSummary, annotate
+from rasa_ft_ext.assistant.base import Assistant
+from rasa_ft_ext.dataset.stage import dataset
+from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.llm.secrets import without_secrets
+from rasa_ft_ext.pipeline import Place, Problems, at, recorded_assistant, recorded_card, recorded_llm, run_with
+from rasa_ft_ext.progress import Progress
+from rasa_ft_ext.rephrase.config import RephraseConfig
+from rasa_ft_ext.rephrase.stage import rephrase
+from rasa_ft_ext.rephrase.verdict import SlotValues
+from rasa_ft_ext.results import PrepareDataSummary, summarise, write_results
+from rasa_ft_ext.split.stage import OutputFormat, split
+from rasa_ft_ext.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All parameters of one run of `prepare-data`; their meaning stands at `rasa_ft_ext.api.prepare_data`."""
+
+    tests: str | Path
+    place: Place
+    out: str | Path
+    num_rephrases: int
+    rephrase_config: str | Path | None
+    train_frac: float
+    output_format: OutputFormat
+    seed: int
+    concurrency: int
+    slot_values: SlotValues
+    annotations: str | Path | None
+    llm_api_base: str | None
+    force: bool
+    progress: Progress
+
+    def run(self) -> PrepareDataSummary:
+        """Run the stages, those that are not done yet."""
+        workspace = Workspace(self.place.path(self.out), force=self.force)
+        workspace.check()
+        return self._live(workspace) if self.annotations is None else self._recorded(workspace, self.annotations)
+
+    def _live(self, workspace: Workspace) -> PrepareDataSummary:
+        problems = self._problems()
+        suite = problems.attempt(lambda: self.place.suite(self.tests))
+        problems.attempt(lambda: self.place.rephraser(self.rephrase_config, None))
+        problems.report()
+        assert suite is not None
+        assistant = self.place.load(stubbed=any(file.stub_custom_actions for file in suite.files))
+        config = self.place.rephraser(self.rephrase_config, assistant.card.llm)
+
+        async def annotated() -> AnnotateSummary:
+            return await annotate(
+                workspace,
+                assistant,
+                suite.files,
+                suite.tests,
+                concurrency=self.concurrency,
+                progress=self.progress,
+            )
+
+        return self._finish(workspace, assistant, config, annotated)
+
+    def _recorded(self, workspace: Workspace, annotations: str | Path) -> PrepareDataSummary:
+        folder = self.place.path(annotations)
+        problems = self._problems()
+        card = problems.attempt(lambda: recorded_card(folder))
+        llm = problems.attempt(lambda: recorded_llm(card, self.llm_api_base)) if card else None
+        own = at(card.llm, self.llm_api_base) if card and llm else None
+        config = problems.attempt(lambda: self.place.rephraser(self.rephrase_config, own))
+        problems.report()
+        assert card is not None
+        assert config is not None
+        summary = copy_annotations(workspace, folder)
+
+        async def annotated() -> AnnotateSummary:
+            return summary
+
+        return self._finish(workspace, recorded_assistant(card, llm, self.concurrency), config, annotated)
+
+    def _problems(self) -> Problems:
+        problems = Problems("prepare-data")
+        problems.options(
+            concurrency=self.concurrency,
+            num_rephrases=self.num_rephrases,
+            train_frac=self.train_frac,
+            output_format=self.output_format,
+            slot_values=self.slot_values,
+        )
+        return problems
+
+    def _finish(
+        self,
+        workspace: Workspace,
+        assistant: Assistant,
+        config: RephraseConfig,
+        annotated: Callable[[], Awaitable[AnnotateSummary]],
+    ) -> PrepareDataSummary:
+        llm = LiteLLM(config.llm, concurrency=self.concurrency)
+
+        async def stages() -> PrepareDataSummary:
+            of_annotate = await annotated()
+            of_rephrase = await rephrase(
+                workspace,
+                assistant,
+                llm,
+                num_rephrases=self.num_rephrases,
+                template=config.template,
+                slot_values=self.slot_values,
+                concurrency=self.concurrency,
+                notes=config.notes,
+                progress=self.progress,
+            )
+            of_dataset = await dataset(workspace, assistant, concurrency=self.concurrency, progress=self.progress)
+            of_split = split(
+                workspace,
+                train_frac=self.train_frac,
+                seed=self.seed,
+                output_format=self.output_format,
+                progress=self.progress,
+            )
+            return summarise(of_annotate, of_rephrase, of_dataset, of_split, Path(self.out))
+
+        summary = run_with(assistant, stages(), llm)
+        write_results(workspace.root, self._parameters(config), summary)
+        return summary
+
+    def _parameters(self, config: RephraseConfig) -> dict[str, Any]:
+        """The parameters as they were given, Rasa's first, under the names that Rasa writes; no secrets."""
+        parameters = {
+            "num_rephrases": self.num_rephrases,
+            "rephrase_config": {"prompt_template": config.template, "llm": dict(config.llm.public)},
+            "model": self.place.model,
+            "endpoints": self.place.endpoints,
+            "sub-agents": self.place.sub_agents,
+            "remote-storage": self.place.remote_storage,
+            "train_frac": self.train_frac,
+            "output_format": self.output_format,
+            "out": str(self.out),
+            "tests": str(self.tests),
+            "project": str(self.place.project),
+            "seed": self.seed,
+            "concurrency": self.concurrency,
+            "slot_values": self.slot_values,
+            "annotations": str(self.annotations) if self.annotations is not None else None,
+            "llm_api_base": self.llm_api_base,
+        }
+        plain: dict[str, Any] = without_secrets(parameters)
+        return plain

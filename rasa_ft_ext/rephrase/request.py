@@ -1,0 +1,70 @@
+"""What the rephraser is asked: one prompt for each conversation, for all of its messages that a person typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+
+from rasa_ft_ext import prompts
+from rasa_ft_ext.conversation import Conversation, Turn
+from rasa_ft_ext.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Request:
+    """The prompt for one conversation, and the indices of the turns that it asks other wordings for."""
+
+    conversation: Conversation
+    turns: tuple[int, ...]
+    prompt: str
+
+    @property
+    def messages(self) -> list[str]:
+        """The messages of these turns."""
+        return [self.conversation.turns[turn].message for turn in self.turns]
+
+
+def requests_for(conversations: Iterable[Conversation], num_rephrases: int, template: str) -> list[Request]:
+    """One request for each conversation that has something to rephrase.
+
+    Raises:
+        ConfigError: the template fails while it is rendered.
+    """
+    requests = []
+    for conversation in conversations:
+        turns = tuple(index for index, turn in conversation.annotated if turn.typed and turn.message.strip())
+        if turns and num_rephrases > 0:
+            requests.append(Request(conversation, turns, _prompt(conversation, turns, num_rephrases, template)))
+    return requests
+
+
+def _prompt(conversation: Conversation, turns: Sequence[int], num_rephrases: int, template: str) -> str:
+    variables: dict[str, Any] = {
+        "test_case_name": conversation.name,
+        "transcript": transcript(conversation),
+        "number_of_rephrasings": num_rephrases,
+        "user_prefix": "USER",
+        "number_of_user_messages": len(turns),
+        "user_messages": [prompts.one_line(conversation.turns[turn].message).strip() for turn in turns],
+    }
+    try:
+        return prompts.render(template, variables, ())
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        raise ConfigError("The rephraser's prompt template", [f"it cannot be rendered: {error}"]) from error
+
+
+def transcript(conversation: Conversation) -> str:
+    """The conversation as lines `USER: ...` and `AI: ...`."""
+    turns: list[Turn] = sorted(conversation.turns, key=lambda turn: turn.events_before, reverse=True)
+    lines = []
+    for position in range(len(conversation.events) + 1):
+        while turns and turns[-1].events_before <= position:
+            lines.append(f"USER: {turns.pop().message}")
+        event = conversation.events[position] if position < len(conversation.events) else {}
+        if event.get("event") == "bot" and event.get("text"):
+            lines.append(f"AI: {event['text']}")
+    lines += [f"USER: {turn.message}" for turn in reversed(turns)]
+    return "\n".join(prompts.one_line(line) for line in lines)

@@ -1,0 +1,92 @@
+"""What `prepare-data` leaves at the top of the output folder: `params.yaml` and `result_summary.yaml`.
+
+Both are functions of the inputs: two runs of the same leave the same bytes. They begin with the keys that Rasa's own
+command writes, in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rasa_ft_ext.annotate.stage import AnnotateSummary
+from rasa_ft_ext.conversation import FailedTest, Record
+from rasa_ft_ext.dataset.stage import DatasetSummary
+from rasa_ft_ext.errors import WorkspaceError
+from rasa_ft_ext.rephrase.stage import RephraseSummary
+from rasa_ft_ext.split.summary import SplitSummary
+from rasa_ft_ext.yaml import to_yaml
+
+PARAMETERS = "params.yaml"
+RESULT_SUMMARY = "result_summary.yaml"
+
+
+class PrepareDataSummary(Record):
+    """What `prepare-data` made; the first nine numbers have the names that Rasa gives them.
+
+    `failed_tests` gave no data, each with its reason. `notes` is what a person should know of the run. The rest is what
+    each stage reported. `out` is the folder as it was given.
+    """
+
+    num_input_e2e_tests: int
+    num_annotated_conversations: int
+    num_user_messages_across_conversations: int
+    num_user_messages_to_rephrase_across_conversations: int
+    num_passing_rephrased_user_messages: int
+    num_failing_rephrased_user_messages: int
+    num_ft_data_points: int
+    num_train_data_points: int
+    num_val_data_points: int
+    failed_tests: tuple[FailedTest, ...]
+    notes: tuple[str, ...]
+    annotate: AnnotateSummary
+    rephrase: RephraseSummary
+    dataset: DatasetSummary
+    split: SplitSummary
+    out: Path
+
+
+def summarise(
+    annotate: AnnotateSummary, rephrase: RephraseSummary, dataset: DatasetSummary, split: SplitSummary, out: Path
+) -> PrepareDataSummary:
+    """Put the reports of the four stages together."""
+    return PrepareDataSummary(
+        num_input_e2e_tests=annotate.tests,
+        num_annotated_conversations=annotate.passed,
+        num_user_messages_across_conversations=annotate.annotated,
+        num_user_messages_to_rephrase_across_conversations=annotate.to_rephrase,
+        num_passing_rephrased_user_messages=rephrase.passing,
+        num_failing_rephrased_user_messages=rephrase.failing,
+        num_ft_data_points=dataset.examples,
+        num_train_data_points=split.train_examples,
+        num_val_data_points=split.val_examples,
+        failed_tests=annotate.failed,
+        notes=(*rephrase.notes, *dataset.notes, *split.notes),
+        annotate=annotate,
+        rephrase=rephrase,
+        dataset=dataset,
+        split=split,
+        out=out,
+    )
+
+
+def write_results(root: Path, parameters: Mapping[str, Any], summary: PrepareDataSummary) -> None:
+    """Write both files, each whole or not at all.
+
+    Raises:
+        WorkspaceError: the folder cannot be written.
+    """
+    told: Any = {"annotate": {"failed"}, "rephrase": {"notes"}, "dataset": {"notes"}, "split": {"notes"}, "out": True}
+    _write(root / PARAMETERS, {"parameters": parameters})
+    _write(root / RESULT_SUMMARY, summary.model_dump(mode="json", exclude=told))
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.write_text(to_yaml(value), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise WorkspaceError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,105 @@
+"""What `split` reports: how the examples and tests were divided, and what a person should know of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from rasa_ft_ext.conversation import Example, Record
+from rasa_ft_ext.split.assignment import KINDS, Assignment, Feature, Group, features
+
+
+class SplitSummary(Record):
+    """The outcome of `split`.
+
+    `groups` counts the sets of test cases that share an example. `train_commands` and `val_commands` count commands
+    by type. `missing_in_train` and `only_in_train` name what can be learned, by kind (commands, flows, slots).
+    `test_folders` are the folders, seen from the stage's own, to give to `rasa test e2e` one by one. `renamed` maps
+    the id of a test to its new `file::name` where that is not the original.
+    """
+
+    train_examples: int
+    val_examples: int
+    train_tests: int
+    val_tests: int
+    groups: int
+    train_frac: float
+    train_frac_reached: float
+    train_commands: dict[str, int]
+    val_commands: dict[str, int]
+    missing_in_train: dict[str, tuple[str, ...]]
+    only_in_train: dict[str, tuple[str, ...]]
+    test_folders: tuple[str, ...]
+    renamed: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def summarize(
+    assignment: Assignment, train_frac: float, *, test_folders: Iterable[str], renamed: Mapping[str, str]
+) -> SplitSummary:
+    """Count what went where, and put into words what is not as one would expect."""
+    train, val = examples_of(assignment.train), examples_of(assignment.validation)
+    reached = len(train) / (len(train) + len(val))
+    summary = SplitSummary(
+        train_examples=len(train),
+        val_examples=len(val),
+        train_tests=sum(len(group.tests) for group in assignment.train) + len(assignment.idle),
+        val_tests=sum(len(group.tests) for group in assignment.validation),
+        groups=len(assignment.train) + len(assignment.validation),
+        train_frac=train_frac,
+        train_frac_reached=round(reached, 4),
+        train_commands=_command_counts(train),
+        val_commands=_command_counts(val),
+        missing_in_train=_by_kind(features(val) - features(train)),
+        only_in_train=_by_kind(features(train) - features(val)) if val else {},
+        test_folders=tuple(test_folders),
+        renamed=dict(renamed),
+    )
+    return summary.model_copy(update={"notes": tuple(_notes(summary, assignment))})
+
+
+def examples_of(groups: Iterable[Group]) -> list[Example]:
+    return [example for group in groups for example in group.examples]
+
+
+def _command_counts(examples: Iterable[Example]) -> dict[str, int]:
+    return dict(sorted(Counter(command.type for example in examples for command in example.commands).items()))
+
+
+def _by_kind(found: frozenset[Feature]) -> dict[str, tuple[str, ...]]:
+    names = {kind: tuple(sorted(name for other, name in found if other == kind)) for kind in KINDS}
+    return {kind: entries for kind, entries in names.items() if entries}
+
+
+def _notes(summary: SplitSummary, assignment: Assignment) -> Iterable[str]:
+    total = summary.train_examples + summary.val_examples
+    wanted = summary.train_frac * total
+    largest = max(group.size for group in (*assignment.train, *assignment.validation))
+    if summary.train_frac < 1 and not summary.val_examples:
+        yield (
+            "Validation is empty: training needs every group of tests for some command, flow or slot that no other "
+            "group has. Write more tests, or split by hand with --train-frac 1.0."
+        )
+    elif summary.train_examples > wanted + 1e-9:
+        yield (
+            f"Training holds {summary.train_examples} of {total} examples, more than {summary.train_frac:.0%}: with "
+            "fewer, some command, flow or slot would not occur in it."
+        )
+    elif wanted - summary.train_examples > max(1.0, 0.05 * total):
+        yield (
+            f"Training holds {summary.train_examples} of {total} examples, less than {summary.train_frac:.0%}: tests "
+            f"that share an example stay together, and the largest such group has {largest} examples."
+        )
+    if assignment.idle:
+        yield (
+            f"{len(assignment.idle)} tests give no example and stand with the training tests: "
+            f"{', '.join(assignment.idle)}."
+        )
+    stubbed = [folder for folder in summary.test_folders if folder.endswith("_with_stubs")]
+    if stubbed:
+        yield f"Tests with stubs cannot run with tests that need the action server; run {' and '.join(stubbed)} apart."
+    if summary.renamed:
+        yield (
+            f"{len(summary.renamed)} tests have another file or name than in the original suite, where stubs of equal "
+            "names would meet; see `renamed` in summary.yaml."
+        )
