@@ -30,7 +30,7 @@ from rasa_ft_ext.results import PrepareDataSummary
 from rasa_ft_ext.split import stage as splitting
 from rasa_ft_ext.split.stage import OutputFormat
 from rasa_ft_ext.split.summary import SplitSummary
-from rasa_ft_ext.workspace import Workspace
+from rasa_ft_ext.workspace import ANNOTATIONS, Workspace
 
 
 def prepare_data(
@@ -168,6 +168,7 @@ def rephrase(
 
     def run() -> RephraseSummary:
         _check("rephrase", concurrency=concurrency, num_rephrases=num_rephrases, slot_values=slot_values)
+        workspace.fingerprint(ANNOTATIONS)
         card = workspace.card()
         teacher = recorded_llm(card, llm_api_base) if model is None else None
         config = place.rephraser(rephrase_config, at(card.llm, llm_api_base))
@@ -211,6 +212,7 @@ def dataset(
 
     def run() -> DatasetSummary:
         _check("dataset", concurrency=concurrency)
+        workspace.fingerprint(ANNOTATIONS)
         assistant = place.open_for(workspace, None, concurrency)
         return run_with(assistant, making.dataset(workspace, assistant, concurrency=concurrency, progress=progress))
 

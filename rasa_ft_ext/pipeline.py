@@ -187,12 +187,10 @@ class Problems:
 
 def outside_loop(work: Callable[[], Found]) -> Found:
     """Call what runs an event loop of its own, also from within one, as notebooks have it."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return work()
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(work).result()
+    if _is_in_loop():
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(work).result()
+    return work()
 
 
 def run_with(assistant: Assistant, work: Coroutine[Any, Any, Found], *llms: LLM) -> Found:
@@ -212,3 +210,11 @@ def run_with(assistant: Assistant, work: Coroutine[Any, Any, Found], *llms: LLM)
 def _require_rasa() -> None:
     if find_spec("rasa") is None:
         raise MissingExtraError("Rasa Pro, which runs the assistant,", "rasa")
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

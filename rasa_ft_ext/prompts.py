@@ -55,7 +55,7 @@ def to_json(value: Any) -> Any:
 def fill(value: Any, messages: Sequence[str]) -> Any:
     """Put `messages` in the places of the placeholders, anywhere within a recorded variable."""
     if isinstance(value, str):
-        return _PLACEHOLDER.sub(lambda match: one_line(messages[int(match[1])]), value)
+        return _PLACEHOLDER.sub(lambda match: _message(match, messages), value)
     if isinstance(value, dict):
         if value.keys() == {_DATETIME}:
             return datetime.fromisoformat(value[_DATETIME])
@@ -63,6 +63,11 @@ def fill(value: Any, messages: Sequence[str]) -> Any:
     if isinstance(value, list | tuple):
         return [fill(entry, messages) for entry in value]
     return value
+
+
+def _message(match: re.Match[str], messages: Sequence[str]) -> str:
+    index = int(match[1])
+    return one_line(messages[index]) if index < len(messages) else match[0]
 
 
 def one_line(message: str) -> str:

@@ -77,7 +77,7 @@ def write_results(root: Path, parameters: Mapping[str, Any], summary: PrepareDat
     Raises:
         WorkspaceError: the folder cannot be written.
     """
-    told: Any = {"annotate": {"failed"}, "rephrase": {"notes"}, "dataset": {"notes"}, "split": {"notes"}, "out": True}
+    told: Any = {"annotate": {"failed"}, "rephrase": {"notes"}, "split": {"notes"}, "out": True}
     _write(root / PARAMETERS, {"parameters": parameters})
     _write(root / RESULT_SUMMARY, summary.model_dump(mode="json", exclude=told))
 

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML, YAMLError
 
 from rasa_ft_ext._version import __version__
-from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Example, RephrasedFile
+from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Example, Record, RephrasedFile
 from rasa_ft_ext.errors import ForeignResultsError, WorkspaceError
 
 ANNOTATIONS = "1_command_annotations"
@@ -36,10 +35,18 @@ STAGES = (ANNOTATIONS, REPHRASINGS, DATASET, SPLIT)
 MANIFEST = "manifest.json"
 TIMINGS = "timings.json"
 ASSISTANT_CARD = "assistant.json"
-SUMMARY = "summary.yaml"
+SUMMARY = "summary.json"
 EXAMPLES = "llm_ft_data.jsonl"
 
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
+
+
+class Manifest(Record):
+    """What a stage's results were made from (`key`), by which version, and the SHA-256 of every file."""
+
+    version: str
+    key: dict[str, Any]
+    files: dict[str, str]
 
 
 class Workspace:
@@ -58,18 +65,18 @@ class Workspace:
         return self.root / stage
 
     def fingerprint(self, stage: str) -> str:
-        """The SHA-256 of a finished stage's manifest: the input that the next stage depends on.
+        """The SHA-256 of a finished stage's files: the input that the next stage depends on.
 
         Raises:
             WorkspaceError: the stage has not been run.
         """
-        path = self.folder(stage) / MANIFEST
-        if not path.is_file():
+        folder = self.folder(stage)
+        if not (folder / MANIFEST).is_file():
             raise WorkspaceError(
-                f"{self.folder(stage)} holds no finished results. Run `rasa-ft {_command(stage)}` first, "
+                f"{folder} holds no finished results. Run `rasa-ft {_command(stage)}` first, "
                 "or give the folder of a run that has with --out."
             )
-        return sha256(path)
+        return hashlib.sha256(json.dumps(_digests(folder)).encode()).hexdigest()
 
     def check(self, stages: tuple[str, ...] = STAGES) -> None:
         """Refuse a folder in which these stages would overwrite what no run of this package made.
@@ -79,7 +86,8 @@ class Workspace:
         """
         for stage in stages:
             folder = self.folder(stage)
-            if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()) and not self.force:
+            foreign = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+            if foreign and not (folder / MANIFEST).is_file() and not self.force:
                 raise ForeignResultsError(
                     f"{folder} holds files that rasa-ft did not write. Give another folder with --out, or --force to "
                     "replace them."
@@ -95,11 +103,10 @@ class Workspace:
         path = self.folder(stage) / MANIFEST
         if not path.is_file():
             return False
-        found = _read_json(path)
-        differing = sorted(
-            name for name in {*found.get("key", {}), *key} if found.get("key", {}).get(name) != _plain(key).get(name)
-        )
-        if found.get("version") != __version__:
+        found = read_record(path, Manifest)
+        wanted = _plain(key)
+        differing = sorted(name for name in {*found.key, *wanted} if found.key.get(name) != wanted.get(name))
+        if found.version != __version__:
             differing.append("version of rasa-ft-ext")
         if not differing:
             return self._is_whole(stage, found)
@@ -110,11 +117,10 @@ class Workspace:
             "another folder with --out, or --force to replace them."
         )
 
-    def _is_whole(self, stage: str, manifest: dict[str, Any]) -> bool:
-        files: dict[str, str] = manifest.get("files", {})
+    def _is_whole(self, stage: str, manifest: Manifest) -> bool:
+        folder = self.folder(stage)
         return all(
-            (self.folder(stage) / name).is_file() and sha256(self.folder(stage) / name) == digest
-            for name, digest in files.items()
+            (folder / name).is_file() and sha256(folder / name) == digest for name, digest in manifest.files.items()
         )
 
     @contextmanager
@@ -139,23 +145,18 @@ class Workspace:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _finish(self, stage: str, draft: Path, key: Mapping[str, Any]) -> None:
-        files = {
-            path.relative_to(draft).as_posix(): sha256(path)
-            for path in sorted(draft.rglob("*"))
-            if path.is_file() and path.name != TIMINGS
-        }
-        write_json(draft / MANIFEST, {"version": __version__, "key": _plain(key), "files": files})
+        write_record(draft / MANIFEST, Manifest(version=__version__, key=_plain(key), files=_digests(draft)))
         final = self.folder(stage)
         if final.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{stage}-old-", dir=self.root))
             os.replace(final, old / stage)
             try:
                 os.replace(draft, final)
-            except OSError:
+            except BaseException:
                 os.replace(old / stage, final)
+                old.rmdir()
                 raise
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(draft, final)
 
@@ -173,7 +174,7 @@ class Workspace:
         try:
             lines = path.read_text(encoding="utf-8").split("\n")
             return [Example.model_validate_json(line) for line in lines if line]
-        except (OSError, ValidationError) as error:
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise WorkspaceError(f"{path} cannot be read: {error}. Run `rasa-ft dataset` again.") from error
 
 
@@ -216,11 +217,7 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
 
 def read_summary(folder: Path, kind: type[AnyRecord]) -> AnyRecord:
     """Read the summary that a finished stage left in its folder."""
-    path = folder / SUMMARY
-    try:
-        return kind.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
-    except (OSError, YAMLError, ValidationError) as error:
-        raise WorkspaceError(f"{path} cannot be read: {error}. Run the stage again with --force.") from error
+    return read_record(folder / SUMMARY, kind)
 
 
 def write_record(path: Path, record: BaseModel) -> None:
@@ -243,16 +240,14 @@ def sha256(path: Path) -> str:
 
 
 def _record_files(folder: Path) -> list[Path]:
-    own = {MANIFEST, TIMINGS, ASSISTANT_CARD}
-    return sorted(path for path in folder.rglob("*.json") if path.relative_to(folder).as_posix() not in own)
+    """The records of the test files: `NAME.yml.json`; no file of a stage's own is called like that."""
+    return sorted(path for path in folder.rglob("*.json") if path.suffixes[-2:-1] in ([".yml"], [".yaml"]))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return value
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(f"{path} cannot be read: {error}. Delete the folder and run the stage again.") from error
+def _digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that is a function of the inputs, by its path."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (TIMINGS, MANIFEST))
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Prepare fine-tuning data for the example assistant, from its recorded annotations and with a scripted LLM.
 
-    python scripts/demo.py [--json FILE]
+    python scripts/demo.py [--json FILE] [--out FOLDER] [--num-rephrases N]
 
 Needs no Rasa, no key and no network: the scripted LLM is an HTTP server on this machine that answers from
 `assistant_example/answers.yml`. What is run is the command that a user would type; it is shown before it is run.
@@ -31,9 +31,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures to this file.")
     parser.add_argument("-o", "--out", default="output", help="Folder that the results are written to.")
+    parser.add_argument("--num-rephrases", type=int, default=5, help="Rephrasings to ask for, per user message.")
     args = parser.parse_args()
     try:
-        figures = demo(args.out)
+        figures = demo(args.out, args.num_rephrases)
     except (RasaFtError, subprocess.CalledProcessError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1
@@ -43,9 +44,10 @@ def main() -> int:
     return 0
 
 
-def demo(out: str) -> dict[str, Any]:
+def demo(out: str, num_rephrases: int) -> dict[str, Any]:
     """Run the recipe and return its figures, the seconds it took and the calls that the LLM got."""
-    arguments = ["prepare-data", "e2e_tests", "--annotations", f"{EXAMPLE}/annotations", "--num-rephrases", "5"]
+    arguments = ["prepare-data", "e2e_tests", "--annotations", f"{EXAMPLE}/annotations"]
+    arguments += ["--num-rephrases", str(num_rephrases)]
     with scripted_llm(ROOT / EXAMPLE / "answers.yml") as llm:
         arguments += ["--llm-api-base", llm.base_url, "--out", out, "--force"]
         print(f"$ rasa-ft {shlex.join(arguments)}\n", flush=True)

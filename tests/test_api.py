@@ -199,7 +199,7 @@ def test_no_secret_reaches_the_parameters(project: Path, llm: Running, monkeypat
 
     base = llm.base_url.replace("http://", "http://user:passphrase@")
     api.prepare_data(
-        project=project, annotations="annotations", llm_api_base=base, rephrase_config="rephrase.yml", num_rephrases=1
+        project=project, annotations="annotations", llm_api_base=base, rephrase_config="rephrase.yml", num_rephrases=0
     )
 
     for name, content in contents(project / "output").items():

@@ -181,6 +181,43 @@ def test_the_old_results_stay_when_the_new_ones_cannot_be_renamed_into_place(
     assert contents(tmp_path) == before
 
 
+def test_the_old_results_stay_when_a_person_stops_the_run_between_the_two_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = finished(tmp_path)
+    before = contents(tmp_path)
+    replace = os.replace
+
+    def stopped_at_the_new_ones(source: Path, target: Path) -> None:
+        if Path(target) == workspace.folder(ANNOTATIONS) and (Path(source) / "b.txt").exists():
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped_at_the_new_ones)
+
+    with pytest.raises(KeyboardInterrupt), workspace.writing(ANNOTATIONS, KEY) as folder:
+        (folder / "b.txt").write_text("new")
+    assert contents(tmp_path) == before
+
+
+def test_the_old_results_are_never_deleted_before_the_new_ones_are_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = finished(tmp_path)
+    replace = os.replace
+
+    def refuse_whatever_comes_into_place(source: Path, target: Path) -> None:
+        if Path(target) == workspace.folder(ANNOTATIONS):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_whatever_comes_into_place)
+
+    with pytest.raises(WorkspaceError), workspace.writing(ANNOTATIONS, KEY) as folder:
+        (folder / "b.txt").write_text("new")
+    assert b"old" in contents(tmp_path).values()
+
+
 def test_an_output_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "output").write_text("")
 
@@ -466,11 +503,11 @@ def test_examples_that_are_not_there_name_the_file_and_the_command(tmp_path: Pat
         Workspace(tmp_path).examples()
 
 
-@pytest.mark.parametrize("content", [b"", b"tests: [", b"tests: 3", b"tests: many\n", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[3]", b'{"tests": "many"}', b"\xff"])
 def test_a_summary_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / SUMMARY).write_bytes(content)
 
-    with pytest.raises(WorkspaceError, match=r"summary\.yaml cannot be read: [\s\S]*--force"):
+    with pytest.raises(WorkspaceError, match=r"summary\.json"):
         read_summary(tmp_path, AnnotateSummary)
 
 

@@ -6,12 +6,13 @@ just been run. No Rasa is needed.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from rasa_ft_ext.annotate.stage import AnnotateSummary, summarise, write
 from rasa_ft_ext.conversation import Conversation, FailedTest
 from rasa_ft_ext.errors import WorkspaceError
-from rasa_ft_ext.workspace import ANNOTATIONS, Workspace, read_annotations, read_card, read_summary, sha256
+from rasa_ft_ext.workspace import ANNOTATIONS, Workspace, read_annotations, read_card, read_summary
 
 
 def copy_annotations(workspace: Workspace, folder: Path) -> AnnotateSummary:
@@ -27,7 +28,8 @@ def copy_annotations(workspace: Workspace, folder: Path) -> AnnotateSummary:
         found += [*file.conversations, *file.failed]
     if not any(file.conversations for file in files):
         raise WorkspaceError(f"{folder} holds no annotated conversation. Record one with `rasa-ft annotate`.")
-    key = {"recorded": {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*.json"))}}
+    records = [card.model_dump_json(), *(file.model_dump_json() for file in files)]
+    key = {"recorded": hashlib.sha256("\n".join(records).encode()).hexdigest()}
     if workspace.is_done(ANNOTATIONS, key):
         return read_summary(workspace.folder(ANNOTATIONS), AnnotateSummary)
     summary = summarise(found)

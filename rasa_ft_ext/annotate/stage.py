@@ -4,7 +4,7 @@ Many tests run at once on one assistant. One that fails that way is run again al
 custom actions may share a file or a database. A failed test gives no data and is listed with its reason.
 
 For every test file there is a YAML file to look at and, beside it, the record that the later stages read; then
-`assistant.json` (what they must know of the assistant) and `failed_tests.yaml`. What an LLM call took stands in
+`assistant.json` (what they must know of the assistant) and `failed_tests.json`. What an LLM call took stands in
 `timings.json`.
 """
 
@@ -37,7 +37,7 @@ from rasa_ft_ext.workspace import (
 )
 from rasa_ft_ext.yaml import write_yaml
 
-FAILED_TESTS = "failed_tests.yaml"
+FAILED_TESTS = "failed_tests.json"
 
 
 class Test(Protocol):
@@ -68,15 +68,13 @@ class AnnotateSummary(BaseModel):
     """What `annotate` found.
 
     `annotated` counts the user messages that an example can be made of, `not_annotated` the others by reason, and
-    `to_rephrase` the annotated ones that a person typed. `again_alone` counts the tests that failed beside others and
-    passed alone.
+    `to_rephrase` the annotated ones that a person typed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tests: int
     passed: int
-    again_alone: int
     user_messages: int
     annotated: int
     to_rephrase: int
@@ -115,20 +113,9 @@ async def annotate(
     }
     if workspace.is_done(ANNOTATIONS, key):
         return read_summary(workspace.folder(ANNOTATIONS), AnnotateSummary)
-    progress.start("Running E2E tests", len(tests))
-    outcomes = await in_order(tests, assistant.run_test, limit=concurrency, done=progress.step)
-    again = [index for index, (found, _) in enumerate(outcomes) if isinstance(found, FailedTest)]
-    again = again if concurrency > 1 else []
-    if again:
-        progress.start("Running failed tests again, alone", len(again))
-        for index, outcome in zip(
-            again,
-            await in_order([tests[index] for index in again], assistant.run_test, limit=1, done=progress.step),
-            strict=True,
-        ):
-            outcomes[index] = outcome
+    outcomes = await _run(assistant, tests, concurrency, progress)
     found = [outcome for outcome, _ in outcomes]
-    summary = summarise(found, sum(isinstance(found[index], Conversation) for index in again))
+    summary = summarise(found)
     _refuse_nothing(summary)
     with workspace.writing(ANNOTATIONS, key) as folder:
         write(folder, assistant.card, [_of_file(file, tests, found) for file in files], summary)
@@ -136,7 +123,26 @@ async def annotate(
     return summary
 
 
-def summarise(found: Sequence[Conversation | FailedTest], again_alone: int = 0) -> AnnotateSummary:
+async def _run(
+    assistant: TestRunner[AnyTest], tests: Sequence[AnyTest], concurrency: int, progress: Progress
+) -> list[tuple[Conversation | FailedTest, list[float]]]:
+    """Run all tests, then those that failed beside others once more, alone."""
+    progress.start("Running E2E tests", len(tests))
+    outcomes = await in_order(tests, assistant.run_test, limit=concurrency, done=progress.step)
+    failed = [index for index, (found, _) in enumerate(outcomes) if isinstance(found, FailedTest)]
+    if concurrency == 1 or not failed:
+        return outcomes
+    progress.start("Running failed tests again, alone", len(failed))
+    again = await in_order([tests[index] for index in failed], assistant.run_test, limit=1, done=progress.step)
+    for index, outcome in zip(failed, again, strict=True):
+        outcomes[index] = outcome
+    passed = sum(isinstance(found, Conversation) for found, _ in again)
+    if passed:
+        progress.note(f"{passed} tests failed beside others and passed alone; they may share a file or a database.")
+    return outcomes
+
+
+def summarise(found: Sequence[Conversation | FailedTest]) -> AnnotateSummary:
     """Count what came out of the tests."""
     conversations = [entry for entry in found if isinstance(entry, Conversation)]
     turns = [turn for conversation in conversations for turn in conversation.turns]
@@ -144,7 +150,6 @@ def summarise(found: Sequence[Conversation | FailedTest], again_alone: int = 0) 
     return AnnotateSummary(
         tests=len(found),
         passed=len(conversations),
-        again_alone=again_alone,
         user_messages=len(turns),
         annotated=len(annotated),
         to_rephrase=sum(turn.typed for turn in annotated),
@@ -160,8 +165,8 @@ def write(folder: Path, card: AssistantCard, files: Sequence[AnnotatedFile], sum
         write_record(path, file)
         write_yaml(path.with_suffix(""), {"conversations": [shown(entry) for entry in file.conversations]})
     write_record(folder / ASSISTANT_CARD, card)
-    write_yaml(folder / FAILED_TESTS, [entry.model_dump() for entry in summary.failed])
-    write_yaml(folder / SUMMARY, summary.model_dump(mode="json"))
+    write_json(folder / FAILED_TESTS, [entry.model_dump() for entry in summary.failed])
+    write_record(folder / SUMMARY, summary)
 
 
 def _of_file(file: TestFile, tests: Sequence[Test], found: Sequence[Conversation | FailedTest]) -> AnnotatedFile:

@@ -32,8 +32,8 @@ from rasa_ft_ext.workspace import (
     Workspace,
     read_summary,
     write_jsonl,
+    write_record,
 )
-from rasa_ft_ext.yaml import write_yaml
 
 MadeBy = Literal["recorded", "rendered", "simulated"]
 
@@ -43,8 +43,8 @@ class DatasetSummary(BaseModel):
 
     `recombinations` counts the new conversations, `duplicates` the examples that were the same as one before,
     `simulated` the recombinations that the assistant ran again and `diverged` those of them that ended up in another
-    state. `unreadable` lists completions that the assistant's parser does not read back as the same commands: no
-    example is made of these.
+    state. `left_out` counts the steps of recombinations whose prompt could not be had. `unreadable` lists completions
+    that the assistant's parser does not read back as the same commands: no example is made of these.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,10 +55,26 @@ class DatasetSummary(BaseModel):
     duplicates: int
     simulated: int
     diverged: int
+    left_out: int
     made_by: dict[str, int]
     commands: dict[str, int]
     unreadable: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of it, a sentence each."""
+        notes = []
+        if self.left_out:
+            notes.append(
+                f"{self.left_out} recombined user steps are left out: their prompts cannot be rendered from the "
+                "recording. Run with the assistant itself to have them."
+            )
+        if self.unreadable:
+            notes.append(
+                f"{len(self.unreadable)} labels are left out, since the assistant's parser does not read them back as "
+                "the same commands; see `unreadable` in summary.json."
+            )
+        return tuple(notes)
 
 
 async def dataset(
@@ -99,13 +115,14 @@ async def dataset(
         duplicates=duplicates,
         simulated=sum(entry.simulated for entry in made),
         diverged=sum(entry.diverged for entry in made),
+        left_out=sum(entry.left_out for entry in made),
         made_by=dict(sorted(Counter(example.made_by for example in examples).items())),
         commands=dict(sorted(Counter(c.type for example in examples for c in example.commands).items())),
         unreadable=tuple(dict.fromkeys(text for entry in made for text in entry.unreadable)),
     )
     with workspace.writing(DATASET, key) as folder:
         write_jsonl(folder / EXAMPLES, [example.model_dump(mode="json") for example in examples])
-        write_yaml(folder / SUMMARY, summary.model_dump(mode="json"))
+        write_record(folder / SUMMARY, summary)
     return summary
 
 
@@ -136,6 +153,7 @@ class _Maker:
         self.recombinations = 0
         self.simulated = 0
         self.diverged = 0
+        self.left_out = 0
 
     async def make(self) -> _Maker:
         for variant in variants(self._conversation, self._rephrased):
@@ -164,6 +182,8 @@ class _Maker:
                 found[index] = (simulated[index], "simulated")
             elif annotation.renders:
                 found[index] = (self._rendered(annotation, self._settled(variant, index)), "rendered")
+            else:
+                self.left_out += 1
         return found
 
     async def _simulated(self, variant: Variant) -> dict[int, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rasa.dialogue_understanding.commands.command_syntax_manager import CommandSyntaxManager
+from rasa.e2e_test.constants import TEST_CASE_NAME, TEST_FILE_NAME
 from rasa.shared.core.events import Event
 from rasa.shared.core.trackers import DialogueStateTracker
 from rasa.shared.nlu.constants import TEXT
@@ -85,7 +86,7 @@ class RasaAssistant(Assistant):
         Raises:
             LLMUnavailableError: no call has got through so far, and this one could not.
         """
-        run = Run(sender_id=f"{test.case.name}_{uuid.uuid4().hex}", stubs=test.stubs)
+        run = Run(sender_id=f"{test.case.name}_{uuid.uuid4().hex}", name=test.id, stubs=test.stubs)
         with running(run):
             results = await self._runner.run_tests(
                 [test.case], test.fixtures_per_test, input_metadata=list(test.metadata)
@@ -132,7 +133,9 @@ class RasaAssistant(Assistant):
         test = of_record(source, conversation)
         run = Run(
             sender_id=f"{test.case.name}_{uuid.uuid4().hex}",
+            name=test.id,
             stubs=test.stubs,
+            settings={TEST_FILE_NAME: Path(test.file).name, TEST_CASE_NAME: test.case.name.replace(" ", "_")},
             forced=[
                 turn.answer if label is None else language.write(label, self._syntax)
                 for turn, label in zip(conversation.turns, labels, strict=True)

@@ -49,12 +49,14 @@ class RunTurn:
 class Run:
     """What is known of one conversation while it runs.
 
+    `name` is the same each time the conversation runs, `sender_id` never is.
     `stubs` stand in for its custom actions, `settings` is what Rasa notes of it in the action endpoint.
     `forced` are the texts that stand in for the LLM's answers, by turn (None: ask the LLM); `times` the points in time
     that the prompts of the turns are to show.
     """
 
     sender_id: str
+    name: str = ""
     stubs: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     turns: list[RunTurn] = field(default_factory=list)

@@ -35,7 +35,7 @@ _VOLATILE = {
     "assistant_id",
     "session_id",
 }
-_FRAME_ID = re.compile(r'"frame_id": "([^"]+)"')
+_FRAME_ID = re.compile(r'"frame_id": "([^"]+)"|"path": "[^"]*/frame_id", "value": "([^"]+)"')
 
 
 def command(rasa_command: RasaCommand) -> Command:
@@ -90,8 +90,8 @@ def plain_events(events: Iterable[Event]) -> tuple[dict[str, Any], ...]:
     """Tracker events as JSON, without times and with the random names of stack frames numbered in order."""
     text = json.dumps([_plain(event) for event in events], default=str, ensure_ascii=False)
     names: dict[str, str] = {}
-    for name in _FRAME_ID.findall(text.replace('\\"', '"')):
-        names.setdefault(name, f"FRAME{len(names) + 1:03d}")
+    for whole, patched in _FRAME_ID.findall(text.replace('\\"', '"')):
+        names.setdefault(whole or patched, f"FRAME{len(names) + 1:03d}")
     if names:
         pattern = re.compile("|".join(re.escape(name) for name in names))
         text = pattern.sub(lambda match: names[match[0]], text)

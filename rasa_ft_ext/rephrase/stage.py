@@ -140,7 +140,7 @@ async def rephrase(
         for annotated, file in zip(files, rephrased, strict=True):
             write_record(record_path(folder, file.file), file)
             write_yaml(folder / file.file, shown(annotated, file))
-        write_yaml(folder / SUMMARY, summary.model_dump(mode="json"))
+        write_record(folder / SUMMARY, summary)
         seconds = [round(end - start, 3) for start, end in itertools.pairwise(times)]
         write_json(folder / TIMINGS, {"rephrasing_seconds": seconds[0], "checking_seconds": seconds[1]})
     return summary

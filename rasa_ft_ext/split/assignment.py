@@ -59,7 +59,9 @@ def assign(
     """Assign every group of test cases to a side; the order of the arguments' entries does not matter.
 
     Training never gets more than `train_frac` of the examples, unless it must to have every feature, and comes as
-    near to it as whole groups allow. Validation is empty only if training needs every group, or takes all.
+    near to it as whole groups allow. One exception: where that leaves it with less than half of its share, because
+    one group is too large for it, that group goes to training all the same. Validation is empty only if training
+    needs every group, or takes all.
 
     Raises:
         WorkspaceError: the examples do not fit the conversations, or hold one twice.
@@ -70,8 +72,11 @@ def assign(
         return Assignment(tuple(groups), (), (), tuple(idle))
     demanded = _cover(groups) or sorted(groups, key=lambda group: group.size)[:1]
     rest = [group for group in groups if group not in demanded]
-    room = math.floor(train_frac * sum(group.size for group in groups) + 1e-9) - sum(group.size for group in demanded)
+    wanted = math.floor(train_frac * sum(group.size for group in groups) + 1e-9)
+    room = wanted - sum(group.size for group in demanded)
     chosen = [rest[index] for index in fill([group.size for group in rest], room)]
+    if len(rest) > 1 and sum(group.size for group in [*demanded, *chosen]) < wanted / 2:
+        chosen = [max(rest, key=lambda group: group.size)]
     train = {*demanded, *chosen}
     return Assignment(
         train=tuple(group for group in groups if group in train),

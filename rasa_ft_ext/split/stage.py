@@ -2,7 +2,7 @@
 
     ft_splits/{train,val}.jsonl         rows to train on and to validate with
     e2e_tests/{train,validation}/       the test cases that they come from, to be run with `rasa test e2e`
-    summary.yaml                        what went where
+    summary.json                        what went where
 
 Who goes where is decided in `rasa_ft_ext.split.assignment`, how tests are written in `rasa_ft_ext.split.suite`.
 """
@@ -28,8 +28,8 @@ from rasa_ft_ext.workspace import (
     Workspace,
     read_summary,
     write_jsonl,
+    write_record,
 )
-from rasa_ft_ext.yaml import write_yaml
 
 OutputFormat = Literal["instruction", "conversational"]
 
@@ -69,7 +69,7 @@ def split(
         _write_rows(folder / ROWS, assignment, seed, output_format)
         folders = _write_tests(folder / TESTS, assignment, writer, progress)
         summary = summarize(assignment, train_frac, test_folders=folders, renamed=writer.renamed)
-        write_yaml(folder / SUMMARY, summary.model_dump(mode="json"))
+        write_record(folder / SUMMARY, summary)
     for note in summary.notes:
         progress.note(note)
     return summary

@@ -83,7 +83,8 @@ def _notes(summary: SplitSummary, assignment: Assignment) -> Iterable[str]:
     elif summary.train_examples > wanted + 1e-9:
         yield (
             f"Training holds {summary.train_examples} of {total} examples, more than {summary.train_frac:.0%}: with "
-            "fewer, some command, flow or slot would not occur in it."
+            "fewer, some command, flow or slot would not occur in it, or the largest group of tests that share "
+            f"examples ({largest} examples) would be missing."
         )
     elif wanted - summary.train_examples > max(1.0, 0.05 * total):
         yield (
@@ -101,5 +102,5 @@ def _notes(summary: SplitSummary, assignment: Assignment) -> Iterable[str]:
     if summary.renamed:
         yield (
             f"{len(summary.renamed)} tests have another file or name than in the original suite, where stubs of equal "
-            "names would meet; see `renamed` in summary.yaml."
+            "names would meet; see `renamed` in summary.json."
         )

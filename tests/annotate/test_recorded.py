@@ -39,7 +39,6 @@ def test_recorded_annotations_are_taken_over_as_if_the_tests_had_run(tmp_path: P
     assert summary == AnnotateSummary(
         tests=4,
         passed=3,
-        again_alone=0,
         user_messages=4,
         annotated=3,
         to_rephrase=3,

@@ -111,7 +111,7 @@ async def test_tests_that_failed_beside_others_run_again_alone(tmp_path: Path) -
 
     assert runner.begun == ["a", "flaky", "shaky", "b", "flaky", "shaky"]
     assert runner.beside == [1, 2, 3, 4, 1, 1]
-    assert (summary.tests, summary.passed, summary.again_alone, summary.failed) == (4, 4, 2, ())
+    assert (summary.tests, summary.passed, summary.failed) == (4, 4, ())
     names = [entry.name for entry in Workspace(tmp_path).annotations()[0].conversations]
     assert names == ["a", "flaky", "shaky", "b"]
 
@@ -122,7 +122,7 @@ async def test_a_test_that_fails_alone_as_well_counts_as_failed_for_the_reason_i
     summary = await annotated(tmp_path, test_of(BOOKING), twice)
 
     assert summary.failed == (failed("expected a, got b", name="flaky"),)
-    assert (summary.passed, summary.again_alone) == (1, 0)
+    assert summary.passed == 1
 
 
 async def test_tests_that_ran_alone_anyway_are_not_run_again(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ async def test_files_of_one_name_in_two_folders_do_not_overwrite_each_other(tmp_
     }
 
 
-@pytest.mark.parametrize("file", [SUMMARY, FAILED_TESTS, "assistant.yml", "manifest.yaml", "timings.yml"])
+@pytest.mark.parametrize("file", ["summary.yml", "failed_tests.yaml", "assistant.yml", "manifest.yaml", "timings.yml"])
 async def test_a_test_file_may_have_the_name_of_one_of_the_stages_own_files(tmp_path: Path, file: str) -> None:
     booking = conversation(said("book a car", CAR), file=file)
 
@@ -351,7 +351,6 @@ async def test_the_summary_counts_user_messages_by_what_can_be_made_of_them(tmp_
     assert summary == AnnotateSummary(
         tests=2,
         passed=1,
-        again_alone=0,
         user_messages=6,
         annotated=2,
         to_rephrase=1,

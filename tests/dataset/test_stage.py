@@ -358,6 +358,16 @@ async def test_the_same_prompt_and_completion_is_kept_once_and_names_the_other_t
     assert (summary.examples, summary.duplicates) == (4, 5)
 
 
+async def test_another_test_that_gave_an_example_in_many_variants_is_named_once(tmp_path: Path) -> None:
+    other = conversation(said("book a car", CAR), said("to Bern", BASEL), name="other")
+    found = rephrased(other, {1: [rephrasing("Bern", BASEL), rephrasing("go to Bern", BASEL)]})
+    workspace = workspace_of(tmp_path, found, conversations=[BOOKING, other])
+
+    await dataset(workspace, FakeAssistant())
+
+    assert workspace.examples()[0].also_in == (other.id,)
+
+
 async def test_a_duplicate_within_a_test_names_no_other_test(tmp_path: Path) -> None:
     later_only = rephrased(BOOKING, {1: [rephrasing("Basel", BASEL), rephrasing("go to Basel", BASEL)]})
     workspace = workspace_of(tmp_path, later_only)
@@ -535,6 +545,7 @@ async def test_the_summary_is_what_was_counted(tmp_path: Path) -> None:
         duplicates=0,
         simulated=1,
         diverged=0,
+        left_out=0,
         made_by={"recorded": 3, "rendered": 2, "simulated": 1},
         commands={"SetSlot": 4, "StartFlow": 2},
     )

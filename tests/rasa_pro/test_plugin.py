@@ -14,7 +14,10 @@ import pytest
 pytest.importorskip("rasa")
 
 from rasa_ft_ext.cli.main import STAGES, fill
+from rasa_ft_ext.llm.scripted_server import scripted_llm
 from rasa_ft_ext.rasa_pro import licence, plugin
+
+EXAMPLE = Path(__file__).parents[2] / "assistant_example"
 
 
 def rasa(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -110,6 +113,19 @@ def test_a_failing_command_ends_rasa_with_its_exit_code(tmp_path: Path, capsys: 
 
     assert exit_.value.code == 1
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_prepare_data_in_rasa_makes_training_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subparsers = rasas_parsers()
+    plugin.refine_cli(subparsers, [])
+    recorded = EXAMPLE / "annotations"
+    with scripted_llm(EXAMPLE / "answers.yml") as llm:
+        arguments = ["--annotations", str(recorded), "--llm-api-base", llm.base_url, "--num-rephrases", "1"]
+        args = finetune_of(subparsers)["prepare-data"].parse_args([*arguments, "--out", str(tmp_path / "output")])
+        args.func(args)
+
+    assert (tmp_path / "output" / "4_train_test_split" / "ft_splits" / "train.jsonl").is_file()
+    assert f"Results: {tmp_path / 'output'}" in capsys.readouterr().out.splitlines()
 
 
 def test_a_bug_in_the_hook_is_told_in_one_line_and_leaves_rasa_alone(capsys: pytest.CaptureFixture[str]) -> None:

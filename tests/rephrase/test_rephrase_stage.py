@@ -286,7 +286,7 @@ async def test_same_bytes_whatever_comes_first(tmp_path: Path) -> None:
         assert assistant.most_at_once == concurrency
         found.append(digests(workspace.folder(REPHRASINGS)))
     assert found[0] == found[1]
-    assert {"e2e_tests/0.yml", "e2e_tests/0.yml.json", "summary.yaml", "manifest.json"} <= found[0].keys()
+    assert {"e2e_tests/0.yml", "e2e_tests/0.yml.json", "summary.json", "manifest.json"} <= found[0].keys()
 
 
 async def test_progress_is_told_of_every_call(tmp_path: Path) -> None:
