@@ -1,5 +1,6 @@
 # Each target sets up what it needs on a fresh machine and is quick the second time.
 .DEFAULT_GOAL := help
+SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && echo python3.11 || echo python3)
 PIP := -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
@@ -23,7 +24,9 @@ check: $(BASE)/.installed  ## ruff, its formatter, mypy
 	$(BASE)/bin/python -m mypy
 
 constraints: $(FULL)/.installed  ## write constraints.txt anew from what is installed
-	{ sed '/^#/!d' constraints.txt; $(FULL)/bin/python -m pip freeze --exclude rasa-ft-ext; } > constraints.txt.new
+	{ grep '^#' constraints.txt; { grep '; python_version' constraints.txt; \
+	  $(FULL)/bin/python -m pip freeze --all --exclude rasa-ft-ext --exclude pip | \
+	  grep -vi -f <(sed -n 's/^\([^#;]*==\).*;.*/^\1/p' constraints.txt); } | sort -f; } > constraints.txt.new
 	mv constraints.txt.new constraints.txt
 
 clean:  ## remove the environments, caches and results

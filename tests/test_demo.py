@@ -13,8 +13,15 @@ ROOT = Path(__file__).parents[1]
 def test_the_demo_makes_training_data_without_a_key(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     result = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "demo.py", "--json", figures, "--out", tmp_path / "output"]
-        + ["--num-rephrases", "1"],
+        [
+            sys.executable,
+            ROOT / "scripts" / "demo.py",
+            "--json",
+            figures,
+            "--out",
+            tmp_path / "output",
+            "--num-rephrases=1",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

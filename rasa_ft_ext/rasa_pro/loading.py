@@ -58,8 +58,8 @@ def load_runner(
         raise AssistantError(f"The model {path or model} cannot be loaded: Rasa gave up (see above).") from error
     except Exception as error:
         raise AssistantError(
-            f"The model {path or model} cannot be loaded: {error or type(error).__name__}. Train it again with the "
-            "installed version of Rasa: rasa train"
+            f"The model {path or model} cannot be loaded: {str(error).rstrip('.') or type(error).__name__}. If another "
+            "version of Rasa trained it, train it again with the installed one: rasa train"
         ) from error
 
 
