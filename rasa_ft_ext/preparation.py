@@ -16,7 +16,7 @@ from rasa_ft_ext.llm.secrets import without_secrets
 from rasa_ft_ext.pipeline import Place, Problems, at, recorded_assistant, recorded_card, recorded_llm, run_with
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rephrase.config import RephraseConfig
-from rasa_ft_ext.rephrase.stage import rephrase
+from rasa_ft_ext.rephrase.stage import RephraseSummary, rephrase
 from rasa_ft_ext.rephrase.verdict import SlotValues
 from rasa_ft_ext.results import PrepareDataSummary, summarise, write_results
 from rasa_ft_ext.split.stage import OutputFormat, split
@@ -108,17 +108,7 @@ class Preparation:
 
         async def stages() -> PrepareDataSummary:
             of_annotate = await annotated()
-            of_rephrase = await rephrase(
-                workspace,
-                assistant,
-                llm,
-                num_rephrases=self.num_rephrases,
-                template=config.template,
-                slot_values=self.slot_values,
-                concurrency=self.concurrency,
-                notes=config.notes,
-                progress=self.progress,
-            )
+            of_rephrase = await self._rephrase(workspace, assistant, config, llm)
             of_dataset = await dataset(workspace, assistant, concurrency=self.concurrency, progress=self.progress)
             of_split = split(
                 workspace,
@@ -132,6 +122,21 @@ class Preparation:
         summary = run_with(assistant, stages(), llm)
         write_results(workspace.root, self._parameters(config), summary)
         return summary
+
+    async def _rephrase(
+        self, workspace: Workspace, assistant: Assistant, config: RephraseConfig, llm: LiteLLM
+    ) -> RephraseSummary:
+        return await rephrase(
+            workspace,
+            assistant,
+            llm,
+            num_rephrases=self.num_rephrases,
+            template=config.template,
+            slot_values=self.slot_values,
+            concurrency=self.concurrency,
+            notes=config.notes,
+            progress=self.progress,
+        )
 
     def _parameters(self, config: RephraseConfig) -> dict[str, Any]:
         """The parameters as they were given, Rasa's first, under the names that Rasa writes; no secrets."""

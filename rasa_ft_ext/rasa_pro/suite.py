@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from typing import Any
 from rasa.e2e_test.constants import KEY_STUB_CUSTOM_ACTIONS
 from rasa.e2e_test.e2e_test_case import Fixture, Metadata, TestCase, TestCaseFixtures, TestSuite
 from rasa.e2e_test.stub_custom_action import StubCustomAction, get_stub_custom_action_key
-from rasa.e2e_test.utils.io import extract_test_case_from_path, read_test_cases
+from rasa.e2e_test.utils.io import extract_test_case_from_path, is_test_case_file, read_test_cases
+from rasa.shared.data import get_data_files
 from rasa.shared.utils.yaml import parse_raw_yaml
 
 from rasa_ft_ext.conversation import Conversation, TestFile
@@ -96,7 +98,22 @@ def of_record(source: TestFile, conversation: Conversation) -> SuiteTest:
 
 
 def _read(path: str) -> TestSuite:
-    """Read with Rasa, whose reader prints an error and exits where ours raises one."""
+    """Read with Rasa; what is wrong is told file by file."""
+    try:
+        return _rasa_reads(path)
+    except _CannotBeRead as error:
+        place, name = extract_test_case_from_path(path)
+        problems = [] if name else [problem for file in _test_files(place) for problem in _problems(file)]
+        lines = "".join(f"\n  - {problem}" for problem in problems or [str(error)])
+        raise TestSuiteError(f"The E2E tests at {place} cannot be read:{lines}") from error
+
+
+class _CannotBeRead(Exception):
+    """Rasa's reader refused: its message."""
+
+
+def _rasa_reads(path: str) -> TestSuite:
+    """Read with Rasa, whose reader may print an error and exit, in silence and with stubs allowed."""
     said = io.StringIO()
     flag = os.environ.get(_STUBS_FLAG)
     os.environ[_STUBS_FLAG] = "true"
@@ -104,14 +121,53 @@ def _read(path: str) -> TestSuite:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             return read_test_cases(path)
     except SystemExit as error:
-        raise TestSuiteError(f"The E2E tests at {path} cannot be read: {said.getvalue().strip()}") from error
+        raise _CannotBeRead(said.getvalue().strip()) from error
     except Exception as error:
-        raise TestSuiteError(f"The E2E tests at {path} cannot be read: {error}") from error
+        raise _CannotBeRead(str(error).strip()) from error
     finally:
         if flag is None:
             del os.environ[_STUBS_FLAG]
         else:
             os.environ[_STUBS_FLAG] = flag
+
+
+def _test_files(place: str) -> list[str]:
+    files: list[str] = get_data_files([place], is_test_case_file)
+    return files
+
+
+def _problems(file: str) -> Iterator[str]:
+    """What keeps one file from being read: its undefined names, or else what Rasa says of it."""
+    try:
+        _rasa_reads(file)
+    except _CannotBeRead as error:
+        undefined = _undefined(file)
+        if undefined:
+            yield f"{file}: not defined: {', '.join(undefined)}"
+        else:
+            yield f"{file}: {_tidy(str(error))}"
+
+
+def _tidy(message: str) -> str:
+    """The part of a message of Rasa's that tells place and problem, in one line, without its excerpt of the file."""
+    message = message.split("during validation:")[-1].split("You can use http")[0]
+    lines = [line.strip() for line in message.splitlines()]
+    return " ".join(line for line in lines if line and not re.match(r"\d+ \||-+$|\^", line))
+
+
+def _undefined(file: str) -> list[str]:
+    """Fixtures and metadata that a file uses and neither it nor a conftest file defines."""
+    try:
+        raw = _raw(file)
+        fixtures = set(_definition_order(file, raw))
+        metadata = {next(iter(entry)) for entry in raw.get("metadata") or []}
+        cases = raw.get("test_cases") or []
+        missing = [f"fixture {name}" for case in cases for name in case.get("fixtures") or [] if name not in fixtures]
+        parts = [part for case in cases for part in [case, *case["steps"]]]
+        used = [part["metadata"] for part in parts if part.get("metadata")]
+    except Exception:  # the file is broken in another way, which Rasa tells better
+        return []
+    return list(dict.fromkeys(missing + [f"metadata {name}" for name in used if name not in metadata]))
 
 
 def _raw(file: str) -> dict[str, Any]:
