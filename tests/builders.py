@@ -233,6 +233,7 @@ class FakeAssistant(Assistant):
         conversation: Conversation,
         messages: Sequence[str],
         labels: Sequence[tuple[Command, ...] | None],
+        start: int = 0,
     ) -> Simulation:
         assert self._simulation is not None, "this assistant cannot run a conversation again"
         self.simulated.append(Simulated(source, conversation.id, tuple(messages), tuple(labels)))

@@ -61,11 +61,13 @@ class Assistant(ABC):
         conversation: Conversation,
         messages: Sequence[str],
         labels: Sequence[tuple[Command, ...] | None],
+        start: int = 0,
     ) -> Simulation:
         """Run the conversation with other messages, one for each turn, and forced commands instead of LLM calls.
 
         `source` is the test's file, with its fixtures, metadata and stubs; `labels[i]` are the commands of turn i,
-        None where the turn is not annotated. Only where `can_simulate`.
+        None where the turn is not annotated. The conversation is taken up at turn `start`: what came before must have
+        led to the recorded state, so only its wordings are taken over. Only where `can_simulate`.
         """
         raise TypeError(f"{type(self).__name__} cannot run a conversation again")
 

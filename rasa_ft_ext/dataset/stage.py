@@ -188,7 +188,10 @@ class _Maker:
 
     async def _simulated(self, variant: Variant) -> dict[int, str]:
         self.simulated += 1
-        simulation = await self._assistant.simulate(self._source, self._conversation, variant.messages, variant.labels)
+        first = min(variant.moved, default=0)  # up to here, nothing differs but wordings
+        simulation = await self._assistant.simulate(
+            self._source, self._conversation, variant.messages, variant.labels, first
+        )
         if simulation.diverged is None:
             return simulation.prompts
         self.diverged += 1

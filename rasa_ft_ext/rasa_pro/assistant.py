@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rasa.dialogue_understanding.commands.command_syntax_manager import CommandSyntaxManager
 from rasa.e2e_test.constants import TEST_CASE_NAME, TEST_FILE_NAME
-from rasa.shared.core.events import Event
+from rasa.shared.core.events import Event, UserUttered
 from rasa.shared.core.trackers import DialogueStateTracker
 from rasa.shared.nlu.constants import TEXT
 from rasa.shared.nlu.training_data.message import Message
@@ -33,6 +34,7 @@ from rasa_ft_ext.rasa_pro.llm_errors import as_llm_error
 from rasa_ft_ext.rasa_pro.loading import find_generator, find_model, load_runner
 from rasa_ft_ext.rasa_pro.recording import conversation_of, failure_reason, llm_of, state_of
 from rasa_ft_ext.rasa_pro.run import Run, RunTurn, current, running
+from rasa_ft_ext.rasa_pro.speed import remembering
 from rasa_ft_ext.rasa_pro.suite import Suite, SuiteTest, of_record, read_suite
 from rasa_ft_ext.rasa_pro.translate import parsed
 from rasa_ft_ext.workspace import sha256
@@ -53,8 +55,9 @@ class RasaAssistant(Assistant):
         self._syntax: Syntax = self._generator.get_component_command_syntax_version().value
         CommandSyntaxManager.set_syntax_version(self._generator.get_component_command_syntax_version())
         self._watch = Watch(self._generator)
-        self._isolation = isolated(runner, _note_cleaned)
-        self._isolation.__enter__()
+        self._open = ExitStack()
+        self._open.enter_context(isolated(runner, _note_cleaned))
+        self._open.enter_context(remembering())
         self._handle_message = self._agent.handle_message
         self._agent.handle_message = self._watched_message
         self._tracker_before = lru_cache(maxsize=64)(self._build_tracker)
@@ -112,7 +115,8 @@ class RasaAssistant(Assistant):
 
     async def ask(self, conversation: Conversation, turn: int, message: str) -> Answer:
         tracker = self._tracker_before(_Key(conversation), turn)
-        run = Run(sender_id="", turns=[RunTurn(text="")] * turn + [RunTurn(text=message)])
+        turns = [RunTurn(text="")] * turn + [RunTurn(text=message)]
+        run = Run(sender_id="", turns=turns, blanking=False)
         asked = Message({TEXT: message})
         with running(run):
             await self._generator.process([asked], self._flows, tracker, self._agent.domain)
@@ -129,6 +133,7 @@ class RasaAssistant(Assistant):
         conversation: Conversation,
         messages: Sequence[str],
         labels: Sequence[tuple[Command, ...] | None],
+        start: int = 0,
     ) -> Simulation:
         test = of_record(source, conversation)
         run = Run(
@@ -136,6 +141,7 @@ class RasaAssistant(Assistant):
             name=test.id,
             stubs=test.stubs,
             settings={TEST_FILE_NAME: Path(test.file).name, TEST_CASE_NAME: test.case.name.replace(" ", "_")},
+            turns=[RunTurn(text=message) for message in messages[:start]],
             forced=[
                 turn.answer if label is None else language.write(label, self._syntax)
                 for turn, label in zip(conversation.turns, labels, strict=True)
@@ -143,18 +149,31 @@ class RasaAssistant(Assistant):
             times=[_time_of(turn.annotation.variables) if turn.annotation else None for turn in conversation.turns],
         )
         with running(run):
-            await self._send(test, run, conversation, messages)
-        return _compare(conversation, run)
+            if start:
+                await self._agent.tracker_store.save(self._tracker(conversation, start, run.sender_id, messages))
+            await self._send(test, run, conversation, messages, start)
+        return _compare(conversation, run, start)
 
-    async def _send(self, test: SuiteTest, run: Run, conversation: Conversation, messages: Sequence[str]) -> None:
-        """Send the messages with the test's metadata, as the test runner does, without looking at the answers."""
+    async def _send(
+        self, test: SuiteTest, run: Run, conversation: Conversation, messages: Sequence[str], start: int
+    ) -> None:
+        """Send the messages with the test's metadata, as the test runner does, without looking at the answers.
+
+        Of the last annotated turn only the prompt is wanted, so the command generator alone gets its message.
+        """
+        last = max((index for index, _ in conversation.annotated), default=-1)
         steps = []
-        for turn, message in zip(conversation.turns, messages, strict=True):
+        for turn, message in list(zip(conversation.turns, messages, strict=True))[start:last]:
             original = test.raw["steps"][turn.step]
             text = original["user"] if message == turn.message else message
             steps.append({"user": text, **({"metadata": original["metadata"]} if "metadata" in original else {})})
         case = type(test.case).from_dict({**test.raw, "steps": steps}, file=test.case.file)
-        await self._runner._run_test_case(run.sender_id, list(test.fixtures), list(test.metadata), case)
+        fixtures = [] if start else list(test.fixtures)
+        await self._runner._run_test_case(run.sender_id, fixtures, list(test.metadata), case)
+        if last >= start:
+            run.turns.append(RunTurn(text=messages[last]))
+            tracker = await self._agent.tracker_store.retrieve(run.sender_id)
+            await self._generator.process([Message({TEXT: messages[last]})], self._flows, tracker, self._agent.domain)
         await self._agent.tracker_store.delete(run.sender_id)
 
     def read(self, completion: str) -> tuple[Command, ...]:
@@ -163,7 +182,7 @@ class RasaAssistant(Assistant):
 
     async def close(self) -> None:
         self._watch.close()
-        self._isolation.__exit__(None, None, None)
+        self._open.close()
         self._agent.__dict__.pop("handle_message", None)
         stop = getattr(self._agent, "stop_privacy_manager", None)
         if stop is not None:
@@ -177,11 +196,21 @@ class RasaAssistant(Assistant):
 
     def _build_tracker(self, key: _Key, turn: int) -> DialogueStateTracker:
         conversation = key.conversation
-        before = conversation.events[: conversation.turns[turn].events_before]
-        events = [Event.from_parameters(dict(event)) for event in before]
-        return DialogueStateTracker.from_events(
-            conversation.id, [event for event in events if event is not None], slots=self._agent.domain.slots
-        )
+        return self._tracker(conversation, turn, conversation.id, [entry.message for entry in conversation.turns])
+
+    def _tracker(
+        self, conversation: Conversation, turn: int, sender_id: str, messages: Sequence[str]
+    ) -> DialogueStateTracker:
+        """The tracker as it stood before a turn, with other wordings of the messages up to there."""
+        said = iter(messages)
+        events = []
+        for event in conversation.events[: conversation.turns[turn].events_before]:
+            loaded = Event.from_parameters(dict(event))
+            if isinstance(loaded, UserUttered):
+                loaded.text = next(said)
+            if loaded is not None:
+                events.append(loaded)
+        return DialogueStateTracker.from_events(sender_id, events, slots=self._agent.domain.slots)
 
 
 class _Key:
@@ -232,9 +261,9 @@ def _time_of(variables: dict[str, Any]) -> Any:
     return fill(variables.get("current_datetime"), [])
 
 
-def _compare(conversation: Conversation, run: Run) -> Simulation:
+def _compare(conversation: Conversation, run: Run, start: int) -> Simulation:
     prompts: dict[int, str] = {}
-    for index, (turn, played) in enumerate(zip(conversation.turns, run.turns, strict=False)):
+    for index, (turn, played) in list(enumerate(zip(conversation.turns, run.turns, strict=False)))[start:]:
         was_asked = turn.annotation is not None or turn.answer is not None
         if was_asked != (played.call is not None):
             return Simulation(prompts, diverged=index)
@@ -243,5 +272,4 @@ def _compare(conversation: Conversation, run: Run) -> Simulation:
         if state_of(played.call.variables) != state_of(turn.annotation.variables):
             return Simulation(prompts, diverged=index)
         prompts[index] = played.call.prompt
-    missing = len(run.turns) if len(run.turns) < len(conversation.turns) else None
-    return Simulation(prompts, diverged=missing)
+    return Simulation(prompts)

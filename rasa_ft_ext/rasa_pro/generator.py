@@ -62,7 +62,7 @@ class Watch:
             return self._render(message, tracker, *args, **kwargs)
         prompt = self._render(message, tracker, *args, **kwargs)
         call.prompt, call.variables = prompt, self._inputs
-        if run.forced is None:
+        if run.blanking and run.forced is None:
             with _blanked(message, tracker, len(run.turns) - 1):
                 self._render(message, tracker, *args, **kwargs)
             call.blanked = self._inputs

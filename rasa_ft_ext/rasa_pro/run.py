@@ -60,6 +60,7 @@ class Run:
     stubs: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     turns: list[RunTurn] = field(default_factory=list)
+    blanking: bool = True
     forced: Sequence[str | None] | None = None
     times: Sequence[Any] | None = None
 
