@@ -95,6 +95,10 @@ class Preparation:
             output_format=self.output_format,
             slot_values=self.slot_values,
         )
+        problems.unless(
+            self.llm_api_base is None or self.annotations is not None,
+            "llm_api_base is for recorded annotations only; a live assistant's LLM stands in its endpoints.yml.",
+        )
         return problems
 
     def _finish(

@@ -17,7 +17,7 @@ class HelpFormatter(ArgumentDefaultsHelpFormatter):
     """Shows an argument's default, where it has one."""
 
     def _get_help_string(self, action: Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
 
 
 def logging_options() -> ArgumentParser:

@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
+# What the figures of `prepare-data` are called on the screen; in the files they have the names that Rasa gives them.
+_WORDS = {
+    "num_input_e2e_tests": "E2E tests",
+    "num_annotated_conversations": "tests that pass and are annotated",
+    "num_user_messages_across_conversations": "annotated user steps",
+    "num_user_messages_to_rephrase_across_conversations": "user steps to rephrase",
+    "num_passing_rephrased_user_messages": "rephrasings that pass",
+    "num_failing_rephrased_user_messages": "rephrasings that fail",
+    "num_ft_data_points": "examples",
+    "num_train_data_points": "examples to train on",
+    "num_val_data_points": "examples to validate on",
+}
+
 
 def guarded(run: Callable[[Namespace], int], args: Namespace) -> int:
     """Run a sub-command and turn what a user can mend into a message; a bug keeps its traceback.
@@ -37,7 +50,7 @@ def guarded(run: Callable[[Namespace], int], args: Namespace) -> int:
         print_error(str(error))
         return 1
     except KeyboardInterrupt:
-        print_error("Interrupted. What is finished is kept: the same command goes on from there.")
+        print_error("Interrupted. Finished stages are kept: the same command goes on after them.")
         return INTERRUPTED
 
 
@@ -79,12 +92,15 @@ def print_summary(title: str, summary: BaseModel, folder: PurePath, shown: Shown
 
 
 def _words(name: str) -> str:
-    return name.removeprefix("num_").replace("_", " ")
+    return _WORDS.get(name, name.replace("_", " "))
 
 
 def _cell(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {entry}" for name, entry in value.items())
+        nested = any(isinstance(entry, list | tuple) for entry in value.values())
+        return ("\n" if nested else ", ").join(f"{name}: {_cell(entry)}" for name, entry in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 

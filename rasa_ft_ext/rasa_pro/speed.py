@@ -5,8 +5,8 @@ None of this changes a result:
 
 - Conditions in flows (`if: slots.x`) are parsed with a parser whose tables are built again for each condition.
 - For every event that is read from the tracker store all subclasses of `Event` are looked up.
-- A tracker's copy copies the slots' mappings, which are part of the domain, and events that nobody alters: those of
-  the stack and of flows, and slots set to a plain value.
+- A tracker's copy copies what the domain says of every slot, and events that nobody alters: those of the stack and of
+  flows, and slots set to a plain value. Of a slot, only the value needs copying.
 - A tracker is put together again from its events many times a turn, and each time all patches of its stack are applied.
   The stack that a tracker holds is never altered in place (it hands out copies), so the outcome can be kept.
 - Python's garbage collector looks through the loaded assistant again and again; what is loaded is set aside.
@@ -26,7 +26,7 @@ import pypred.parser
 import pypred.predicate
 import rasa.shared.utils.common
 from rasa.dialogue_understanding.stack.dialogue_stack import DialogueStack
-from rasa.shared.core import slot_mappings
+from rasa.shared.core.constants import FLOW_HASHES_SLOT
 from rasa.shared.core.events import (
     DialogueStackUpdated,
     Event,
@@ -37,6 +37,7 @@ from rasa.shared.core.events import (
     FlowStarted,
     SlotSet,
 )
+from rasa.shared.core.slots import Slot
 
 _UNALTERED = (DialogueStackUpdated, FlowStarted, FlowCompleted, FlowInterrupted, FlowResumed, FlowCancelled)
 _STACKS = 20_000  # about 2 kB each; a conversation has some 50 a turn
@@ -51,11 +52,12 @@ def remembering() -> Iterator[None]:
         stack.enter_context(_replaced(pypred.predicate, "get_parser", _copies_of(parser)))
         subclasses = _event_subclasses(rasa.shared.utils.common.all_subclasses)
         stack.enter_context(_replaced(rasa.shared.utils.common, "all_subclasses", subclasses))
-        for kind in (slot_mappings.SlotMapping, slot_mappings.SlotMappingCondition, *_UNALTERED):
+        for kind in _UNALTERED:
             stack.enter_context(_replaced(kind, "__deepcopy__", lambda self, memo=None: self))
         patched = _kept_outcomes(DialogueStack.update_from_patch)
         stack.enter_context(_replaced(DialogueStack, "update_from_patch", patched))
         stack.enter_context(_replaced(SlotSet, "__deepcopy__", _copy_of_slot_set))
+        stack.enter_context(_replaced(Slot, "__deepcopy__", _copy_of_slot))
         stack.enter_context(_rare_collections())
         yield
 
@@ -121,10 +123,18 @@ def _kept_outcomes(original: Callable[[Any, str], Any]) -> Callable[[Any, str], 
 
 
 def _copy_of_slot_set(event: Any, memo: dict[int, Any]) -> Any:
-    if event.value is None or isinstance(event.value, str | int | float):
+    if event.value is None or isinstance(event.value, str | int | float) or event.key == FLOW_HASHES_SLOT:
         return event
     duplicate = copy.copy(event)
     duplicate.__dict__.update(copy.deepcopy(vars(event), memo))
+    return duplicate
+
+
+def _copy_of_slot(slot: Any, memo: dict[int, Any]) -> Any:
+    duplicate = object.__new__(type(slot))
+    duplicate.__dict__.update(slot.__dict__)
+    if not isinstance(slot._value, str | int | float | None):
+        duplicate._value = copy.deepcopy(slot._value, memo)
     return duplicate
 
 

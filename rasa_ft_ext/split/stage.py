@@ -70,8 +70,6 @@ def split(
         folders = _write_tests(folder / TESTS, assignment, writer, progress)
         summary = summarize(assignment, train_frac, test_folders=folders, renamed=writer.renamed)
         write_record(folder / SUMMARY, summary)
-    for note in summary.notes:
-        progress.note(note)
     return summary
 
 

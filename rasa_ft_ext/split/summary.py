@@ -101,6 +101,5 @@ def _notes(summary: SplitSummary, assignment: Assignment) -> Iterable[str]:
         yield f"Tests with stubs cannot run with tests that need the action server; run {' and '.join(stubbed)} apart."
     if summary.renamed:
         yield (
-            f"{len(summary.renamed)} tests have another file or name than in the original suite, where stubs of equal "
-            "names would meet; see `renamed` in summary.json."
+            f"Written under another file or name, since stubs of equal names would meet: {', '.join(summary.renamed)}."
         )

@@ -447,6 +447,7 @@ class LastFirst(FakeAssistant):
         conversation: Conversation,
         messages: Sequence[str],
         labels: Sequence[tuple[Command, ...] | None],
+        start: int = 0,
     ) -> Simulation:
         gate = asyncio.Event()
         self._waiting.append(gate)

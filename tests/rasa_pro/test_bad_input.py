@@ -113,7 +113,7 @@ def other(example: Project, request: pytest.FixtureRequest) -> Iterator[tuple[st
     model = train(example, "other.yml", name="other")
     place = example.path / "other" / model.name
     place.parent.mkdir(exist_ok=True)
-    yield kind, str(shutil.move(model, place))
+    return kind, str(shutil.move(model, place))
 
 
 def test_a_generator_that_cannot_be_learned_from(

@@ -148,6 +148,19 @@ def test_conversations_run_again_with_all_that_belongs_to_them(
         }
 
 
+def test_conversations_are_taken_up_in_the_middle(prepared: Prepared) -> None:
+    """A recombination is run from the first message that makes a difference; before it, the recorded state stands."""
+    with prepared.project.open() as live:
+        for file in prepared.workspace.annotations():
+            for entry in file.conversations:
+                start = len(entry.turns) // 2
+                labels = [turn.annotation.labels if turn.annotation else None for turn in entry.turns]
+                messages = [turn.message for turn in entry.turns]
+                outcome = live.run(live.assistant.simulate(file.source, entry, messages, labels, start))
+                wanted = {i: turn.annotation.prompt for i, turn in entry.annotated if turn.annotation and i >= start}
+                assert outcome.prompts == wanted, entry.id
+
+
 def test_5_every_conversation_of_a_file_and_every_file_of_a_name_is_written(prepared: Prepared) -> None:
     yaml = YAML(typ="safe")
     shown = Counter(

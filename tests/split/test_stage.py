@@ -10,7 +10,6 @@ import pytest
 
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, WorkspaceError
-from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.split.stage import split
 from rasa_ft_ext.workspace import DATASET, SPLIT, Workspace
 from tests.split.builders import annotated, conversation, example, random_data, set_slot, start, workspace_of
@@ -152,22 +151,6 @@ def test_other_options_need_force(workspace: Workspace) -> None:
 
     assert split(forced, seed=2, train_frac=0.5).train_examples == 5
     assert len(rows_of(workspace, "train.jsonl")) == 5
-
-
-def test_notes_are_told(tmp_path: Path) -> None:
-    class Heard(Progress):
-        def __init__(self) -> None:
-            self.notes: list[str] = []
-
-        def note(self, text: str) -> None:
-            self.notes.append(text)
-
-    examples = [example("a.yml::1", "p", start("f")), example("a.yml::2", "q", start("g"))]
-    workspace = workspace_of(tmp_path, annotated(conversation(entry.test) for entry in examples), examples)
-    heard = Heard()
-    summary = split(workspace, progress=heard)
-
-    assert heard.notes == list(summary.notes) != []
 
 
 def test_wrong_options_are_reported_at_once(workspace: Workspace) -> None:
