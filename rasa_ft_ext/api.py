@@ -49,15 +49,15 @@ def prepare_data(
     slot_values: SlotValues = "own",
     annotations: str | Path | None = None,
     llm_api_base: str | None = None,
-    sub_agents: str | None = None,
+    sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> PrepareDataSummary:
     """Make fine-tuning data of E2E tests: annotate, rephrase, dataset and split in one go.
 
-    Everything that can be wrong is looked at before the first call of an LLM. A run that was interrupted goes on where
-    it stopped when it is called again with the same arguments.
+    Everything that can be wrong is looked at before the first call of an LLM. A run that was interrupted goes on after
+    its last finished stage when it is called again with the same arguments.
 
     Args:
         tests: File or folder with the E2E tests, or `file::name of a test`. Not looked at with `annotations`.
@@ -77,7 +77,7 @@ def prepare_data(
         llm_api_base: Where the LLM of the recorded annotations is, in place of the recorded address.
         sub_agents: The folder of the assistant's sub-agents.
         remote_storage: Where Rasa fetches the model from: `aws`, `gcs`, `azure` or a class.
-        force: Replace the results of another run in `out`.
+        force: Run every stage anew and replace what is in `out`.
         progress: Is told how far it is.
 
     Raises:
@@ -116,7 +116,7 @@ def annotate(
     out: str | Path = "output",
     concurrency: int = 16,
     annotations: str | Path | None = None,
-    sub_agents: str | None = None,
+    sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -153,7 +153,7 @@ def rephrase(
     slot_values: SlotValues = "own",
     llm_api_base: str | None = None,
     concurrency: int = 16,
-    sub_agents: str | None = None,
+    sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -197,7 +197,7 @@ def dataset(
     model: str | None = None,
     endpoints: str = "endpoints.yml",
     concurrency: int = 16,
-    sub_agents: str | None = None,
+    sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
     force: bool = False,
     progress: Progress | None = None,

@@ -125,12 +125,14 @@ class AnnotatedFile(Record):
 class AssistantCard(Record):
     """What the later stages must know of the assistant that was annotated.
 
-    `llm` is the command generator's LLM configuration with no secret in it; `flows` maps a flow's id to its
+    `model` is the name of the trained model's file and `fingerprint` its SHA-256. `llm` is the command generator's LLM
+    configuration with no secret in it; `flows` maps a flow's id to its
     description; `templates` maps a template's id to its jinja2 source.
     """
 
     rasa_version: str
     model: str
+    fingerprint: str = ""
     generator: str
     syntax: Syntax
     llm: dict[str, Any]

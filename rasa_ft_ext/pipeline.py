@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rasa_ft_ext.assistant.base import Assistant
 from rasa_ft_ext.assistant.recorded import RecordedAssistant
 from rasa_ft_ext.conversation import AssistantCard
-from rasa_ft_ext.errors import ConfigError, MissingExtraError, RasaFtError
+from rasa_ft_ext.errors import AssistantError, ConfigError, MissingExtraError, RasaFtError
 from rasa_ft_ext.llm.base import LLM
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.settings import LLMSettings, read_model_groups, resolve
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 MAX_REPHRASES = 49
+SUB_AGENTS = "sub_agents"  # Rasa's default
 OUTPUT_FORMATS = ("instruction", "conversational")
 SLOT_VALUES = ("own", "original", "strict")
 
@@ -79,10 +80,17 @@ class Place:
             self.project,
             self.model or "models",
             self.endpoints,
-            sub_agents=str(self.path(self.sub_agents)) if self.sub_agents else None,
+            sub_agents=self._sub_agents(),
             remote_storage=self.remote_storage,
             stubbed=stubbed,
         )
+
+    def _sub_agents(self) -> str | None:
+        """The folder of the sub-agents; most assistants have none, so the default one need not be there."""
+        if self.sub_agents is None:
+            return None
+        folder = self.path(self.sub_agents)
+        return str(folder) if folder.exists() or self.sub_agents != SUB_AGENTS else None
 
     def open_for(self, workspace: Workspace, llm: LLMSettings | None, concurrency: int) -> Assistant:
         """The assistant of the workspace's annotations: the trained one if there is a model, else as recorded.
@@ -94,7 +102,14 @@ class Place:
         """
         if self.model is None:
             return recorded_assistant(workspace.card(), llm, concurrency)
-        return self.load(stubbed=any(file.source.stub_custom_actions for file in workspace.annotations()))
+        assistant = self.load(stubbed=any(file.source.stub_custom_actions for file in workspace.annotations()))
+        if assistant.card.fingerprint != workspace.card().fingerprint:
+            asyncio.run(assistant.close())
+            raise AssistantError(
+                f"The annotations in {workspace.root} were made with another model ({workspace.card().model}) than "
+                f"{assistant.card.model}. Give that model with --model, or run `rasa-ft annotate` again."
+            )
+        return assistant
 
     def rephraser(self, config: str | Path | None, assistant_llm: Mapping[str, Any] | None) -> RephraseConfig:
         """Read how user messages are rephrased, and by which LLM."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from rasa_ft_ext.annotate.recorded import copy_annotations
 from rasa_ft_ext.annotate.stage import AnnotateSummary, annotate
 from rasa_ft_ext.assistant.base import Assistant
 from rasa_ft_ext.dataset.stage import dataset
+from rasa_ft_ext.errors import RasaFtError
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.secrets import without_secrets
 from rasa_ft_ext.pipeline import Place, Problems, at, recorded_assistant, recorded_card, recorded_llm, run_with
@@ -18,7 +20,7 @@ from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rephrase.config import RephraseConfig
 from rasa_ft_ext.rephrase.stage import RephraseSummary, rephrase
 from rasa_ft_ext.rephrase.verdict import SlotValues
-from rasa_ft_ext.results import PrepareDataSummary, summarise, write_results
+from rasa_ft_ext.results import PrepareDataSummary, check_results, summarise, write_results
 from rasa_ft_ext.split.stage import OutputFormat, split
 from rasa_ft_ext.workspace import Workspace
 
@@ -46,6 +48,7 @@ class Preparation:
         """Run the stages, those that are not done yet."""
         workspace = Workspace(self.place.path(self.out), force=self.force)
         workspace.check()
+        check_results(workspace)
         return self._live(workspace) if self.annotations is None else self._recorded(workspace, self.annotations)
 
     def _live(self, workspace: Workspace) -> PrepareDataSummary:
@@ -55,7 +58,11 @@ class Preparation:
         problems.report()
         assert suite is not None
         assistant = self.place.load(stubbed=any(file.stub_custom_actions for file in suite.files))
-        config = self.place.rephraser(self.rephrase_config, assistant.card.llm)
+        try:
+            config = self.place.rephraser(self.rephrase_config, assistant.card.llm)
+        except RasaFtError:
+            asyncio.run(assistant.close())
+            raise
 
         async def annotated() -> AnnotateSummary:
             return await annotate(

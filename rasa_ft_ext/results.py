@@ -13,9 +13,10 @@ from typing import Any
 from rasa_ft_ext.annotate.stage import AnnotateSummary
 from rasa_ft_ext.conversation import FailedTest, Record
 from rasa_ft_ext.dataset.stage import DatasetSummary
-from rasa_ft_ext.errors import WorkspaceError
+from rasa_ft_ext.errors import ForeignResultsError, WorkspaceError
 from rasa_ft_ext.rephrase.stage import RephraseSummary
 from rasa_ft_ext.split.summary import SplitSummary
+from rasa_ft_ext.workspace import MANIFEST, STAGES, Workspace
 from rasa_ft_ext.yaml import to_yaml
 
 PARAMETERS = "params.yaml"
@@ -69,6 +70,22 @@ def summarise(
         split=split,
         out=out,
     )
+
+
+def check_results(workspace: Workspace) -> None:
+    """Refuse to replace files of these names that no run of this package left.
+
+    Raises:
+        ForeignResultsError: there is one, and `force` is off.
+    """
+    if workspace.force or any((workspace.folder(stage) / MANIFEST).is_file() for stage in STAGES):
+        return
+    for name in (PARAMETERS, RESULT_SUMMARY):
+        if (workspace.root / name).exists():
+            raise ForeignResultsError(
+                f"{workspace.root / name} is there, but no stage's results are: rasa-ft did not write it. Give another "
+                "folder with --out, or --force to replace it."
+            )
 
 
 def write_results(root: Path, parameters: Mapping[str, Any], summary: PrepareDataSummary) -> None:

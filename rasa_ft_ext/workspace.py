@@ -54,7 +54,7 @@ class Workspace:
 
     Args:
         root: The folder; it need not exist yet.
-        force: Replace results of another run instead of refusing to.
+        force: Run every stage anew and replace what is there, whatever made it.
     """
 
     def __init__(self, root: str | Path, *, force: bool = False) -> None:
@@ -79,11 +79,15 @@ class Workspace:
         return hashlib.sha256(json.dumps(_digests(folder)).encode()).hexdigest()
 
     def check(self, stages: tuple[str, ...] = STAGES) -> None:
-        """Refuse a folder in which these stages would overwrite what no run of this package made.
+        """Refuse, before any work is done, a folder that cannot be written or whose stages no run of this package made.
 
         Raises:
-            ForeignResultsError: there is such a folder, and `force` is off.
+            ForeignResultsError: there is such a stage, and `force` is off.
+            WorkspaceError: nothing can be written into the folder.
         """
+        place = next(path for path in (self.root, *self.root.resolve().parents) if path.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise _disk_error(self.root, NotADirectoryError(0, f"{place} is no folder that can be written into"))
         for stage in stages:
             folder = self.folder(stage)
             foreign = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
@@ -101,27 +105,25 @@ class Workspace:
         """
         self.check((stage,))
         path = self.folder(stage) / MANIFEST
-        if not path.is_file():
+        if self.force or not path.is_file():
             return False
         found = read_record(path, Manifest)
         wanted = _plain(key)
         differing = sorted(name for name in {*found.key, *wanted} if found.key.get(name) != wanted.get(name))
         if found.version != __version__:
             differing.append("version of rasa-ft-ext")
-        if not differing:
-            return self._is_whole(stage, found)
-        if self.force:
-            return False
-        raise ForeignResultsError(
-            f"{self.folder(stage)} holds the results of another run (it differs in: {', '.join(differing)}). Give "
-            "another folder with --out, or --force to replace them."
-        )
-
-    def _is_whole(self, stage: str, manifest: Manifest) -> bool:
-        folder = self.folder(stage)
-        return all(
-            (folder / name).is_file() and sha256(folder / name) == digest for name, digest in manifest.files.items()
-        )
+        if differing:
+            raise ForeignResultsError(
+                f"{self.folder(stage)} holds the results of another run (it differs in: {', '.join(differing)}). Give "
+                "another folder with --out, or --force to replace them."
+            )
+        changed = sorted(name for name, _ in found.files.items() ^ _digests(self.folder(stage)).items())
+        if changed:
+            raise ForeignResultsError(
+                f"{self.folder(stage)} was changed since it was made ({', '.join(dict.fromkeys(changed))}). Give "
+                "another folder with --out, or --force to make it again."
+            )
+        return True
 
     @contextmanager
     def writing(self, stage: str, key: Mapping[str, Any]) -> Iterator[Path]:

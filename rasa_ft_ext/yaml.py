@@ -14,6 +14,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
+_BOOLEANS = {"y", "n", "yes", "no", "on", "off"}  # to readers of YAML 1.1
+
 
 def write_yaml(path: Path, value: Any) -> None:
     """Write plain data, as JSON knows it; folders are made as needed."""
@@ -50,4 +52,4 @@ def _exact_text(text: str) -> Any:
     if len(lines) > 1:
         is_exact = bool(lines[0]) and not any(line[:1] == " " or line[-1:] == " " for line in lines)
         return LiteralScalarString(text) if is_exact else DoubleQuotedScalarString(text)
-    return DoubleQuotedScalarString(text) if "${" in text else text
+    return DoubleQuotedScalarString(text) if "${" in text or text.lower() in _BOOLEANS else text

@@ -80,7 +80,7 @@ def test_every_flag_is_a_keyword_with_the_same_default() -> None:
         for keyword, parameter in keywords.items():
             if keyword == "tests":
                 assert args["path-to-e2e-test-cases"] == parameter.default
-            elif keyword not in ("progress", "sub_agents", "out"):
+            elif keyword not in ("progress", "out"):
                 assert args[keyword] == parameter.default, (name, keyword)
         others = {"run", "loglevel", "logging_config_file", "output", "path-to-e2e-test-cases"}
         assert set(args) - set(keywords) == others & set(args)

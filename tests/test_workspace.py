@@ -258,12 +258,14 @@ def test_a_stage_is_done_for_the_very_key_it_ran_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_text("tampered"), lambda path: path.unlink()])
-def test_a_stage_with_a_changed_or_missing_file_is_not_done(tmp_path: Path, spoil: Any) -> None:
+def test_a_stage_with_a_changed_or_missing_file_is_left_alone(tmp_path: Path, spoil: Any) -> None:
     workspace = finished(tmp_path)
 
     spoil(workspace.folder(ANNOTATIONS) / "sub" / "a.txt")
 
-    assert not workspace.is_done(ANNOTATIONS, KEY)
+    with pytest.raises(ForeignResultsError, match=r"was changed since it was made \(sub/a\.txt\).*--force"):
+        workspace.is_done(ANNOTATIONS, KEY)
+    assert not Workspace(tmp_path, force=True).is_done(ANNOTATIONS, KEY)
 
 
 def test_other_timings_make_no_other_results(tmp_path: Path) -> None:
@@ -335,7 +337,13 @@ def test_force_replaces_the_results_of_another_run(tmp_path: Path) -> None:
 
     assert not workspace.is_done(ANNOTATIONS, KEY)
     assert written(finished(tmp_path, "new", force=True)) == "new"
-    assert workspace.is_done(ANNOTATIONS, KEY)
+    assert Workspace(tmp_path).is_done(ANNOTATIONS, KEY)
+
+
+def test_force_runs_a_finished_stage_anew(tmp_path: Path) -> None:
+    finished(tmp_path)
+
+    assert not Workspace(tmp_path, force=True).is_done(ANNOTATIONS, KEY)
 
 
 def test_files_that_no_run_made_are_refused_and_left_alone(tmp_path: Path) -> None:

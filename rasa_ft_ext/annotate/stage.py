@@ -4,8 +4,8 @@ Many tests run at once on one assistant. One that fails that way is run again al
 custom actions may share a file or a database. A failed test gives no data and is listed with its reason.
 
 For every test file there is a YAML file to look at and, beside it, the record that the later stages read; then
-`assistant.json` (what they must know of the assistant) and `failed_tests.json`. What an LLM call took stands in
-`timings.json`.
+`assistant.json` (what they must know of the assistant) and `failed_tests.json`. What each turn's LLM call took, in
+seconds, stands in `timings.json`.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ class TestRunner(Protocol[AnyTest]):
 
     @property
     def card(self) -> AssistantCard: ...
-    @property
-    def fingerprint(self) -> str: ...
-    async def run_test(self, test: AnyTest) -> tuple[Conversation | FailedTest, list[float]]: ...
+    async def run_test(self, test: AnyTest) -> tuple[Conversation | FailedTest, list[float | None]]: ...
 
 
 class AnnotateSummary(BaseModel):
@@ -108,7 +106,8 @@ async def annotate(
     progress = progress or Progress()
     key = {
         "tests": _digest([file.model_dump(mode="json") for file in files] + [[test.id, test.raw] for test in tests]),
-        "model": assistant.fingerprint,
+        "model": assistant.card.fingerprint,
+        "rasa": assistant.card.rasa_version,
         "llm": assistant.card.llm,
     }
     if workspace.is_done(ANNOTATIONS, key):
@@ -125,7 +124,7 @@ async def annotate(
 
 async def _run(
     assistant: TestRunner[AnyTest], tests: Sequence[AnyTest], concurrency: int, progress: Progress
-) -> list[tuple[Conversation | FailedTest, list[float]]]:
+) -> list[tuple[Conversation | FailedTest, list[float | None]]]:
     """Run all tests, then those that failed beside others once more, alone."""
     progress.start("Running E2E tests", len(tests))
     outcomes = await in_order(tests, assistant.run_test, limit=concurrency, done=progress.step)

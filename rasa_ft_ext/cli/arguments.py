@@ -72,7 +72,7 @@ def workspace_folder(args: Namespace) -> str:
 
 
 def _add_force(parser: ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="Replace the results of another run in that folder.")
+    parser.add_argument("--force", action="store_true", help="Run anew and replace what is in that folder.")
 
 
 def add_assistant(parser: ArgumentParser, *, required: bool = True) -> None:

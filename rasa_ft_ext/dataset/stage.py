@@ -174,7 +174,7 @@ class _Maker:
                 found[index] = (self._rendered(turn.annotation, variant.messages), "rendered")
             else:
                 later.append(index)
-        simulated = await self._simulated(variant) if later and self._assistant.can_simulate else {}
+        simulated = await self._simulated(variant, later) if later and self._assistant.can_simulate else {}
         for index in later:
             annotation = self._conversation.turns[index].annotation
             assert annotation is not None
@@ -186,9 +186,9 @@ class _Maker:
                 self.left_out += 1
         return found
 
-    async def _simulated(self, variant: Variant) -> dict[int, str]:
+    async def _simulated(self, variant: Variant, wanted: list[int]) -> dict[int, str]:
         self.simulated += 1
-        first = min(variant.moved, default=0)  # up to here, nothing differs but wordings
+        first = min([*variant.moved, *wanted])  # up to here, nothing differs but wordings
         simulation = await self._assistant.simulate(
             self._source, self._conversation, variant.messages, variant.labels, first
         )

@@ -28,11 +28,12 @@ from rasa_ft_ext.commands import Command, Syntax
 from rasa_ft_ext.conversation import AssistantCard, Conversation, FailedTest, TestFile
 from rasa_ft_ext.errors import AssistantError, LLMAnswerError, LLMUnavailableError
 from rasa_ft_ext.prompts import fill, template_id
+from rasa_ft_ext.rasa_pro.divergence import first_difference
 from rasa_ft_ext.rasa_pro.generator import Watch
 from rasa_ft_ext.rasa_pro.isolation import isolated
 from rasa_ft_ext.rasa_pro.llm_errors import as_llm_error
-from rasa_ft_ext.rasa_pro.loading import find_generator, find_model, load_runner
-from rasa_ft_ext.rasa_pro.recording import conversation_of, failure_reason, llm_of, state_of
+from rasa_ft_ext.rasa_pro.loading import find_generator, forget_project, load_runner
+from rasa_ft_ext.rasa_pro.recording import conversation_of, failure_reason, llm_of
 from rasa_ft_ext.rasa_pro.run import Run, RunTurn, current, running
 from rasa_ft_ext.rasa_pro.speed import remembering
 from rasa_ft_ext.rasa_pro.suite import Suite, SuiteTest, of_record, read_suite
@@ -43,12 +44,12 @@ from rasa_ft_ext.workspace import sha256
 class RasaAssistant(Assistant):
     """The assistant behind Rasa's E2E test runner. Make one with `load`; `close` it when done.
 
-    `fingerprint` names the trained model: the SHA-256 of its file.
+    `project` is forgotten when it is closed. `fingerprint` names the trained model: the SHA-256 of its file.
     """
 
     can_simulate = True
 
-    def __init__(self, runner: Any, flows: Any, model: str, fingerprint: str) -> None:
+    def __init__(self, runner: Any, project: Path, flows: Any, model: str, fingerprint: str) -> None:
         self._runner = runner
         self._agent = runner.agent
         self._generator = find_generator(self._agent)
@@ -56,6 +57,7 @@ class RasaAssistant(Assistant):
         CommandSyntaxManager.set_syntax_version(self._generator.get_component_command_syntax_version())
         self._watch = Watch(self._generator)
         self._open = ExitStack()
+        self._open.callback(forget_project, project)
         self._open.enter_context(isolated(runner, _note_cleaned))
         self._open.enter_context(remembering())
         self._handle_message = self._agent.handle_message
@@ -63,13 +65,14 @@ class RasaAssistant(Assistant):
         self._tracker_before = lru_cache(maxsize=64)(self._build_tracker)
         self._model = model
         self._flows = flows
-        self.fingerprint = fingerprint
+        self._fingerprint = fingerprint
 
     @property
     def card(self) -> AssistantCard:
         source = self._generator.prompt_template
         return AssistantCard(
             rasa_version=rasa_version,
+            fingerprint=self._fingerprint,
             model=self._model,
             generator=type(self._generator).__name__,
             syntax=self._syntax,
@@ -83,8 +86,8 @@ class RasaAssistant(Assistant):
         """Read the tests under a path; see `rasa_ft_ext.rasa_pro.suite`."""
         return read_suite(path)
 
-    async def run_test(self, test: SuiteTest) -> tuple[Conversation | FailedTest, list[float]]:
-        """Run one test; return the conversation, or why there is none, and the seconds of each LLM call.
+    async def run_test(self, test: SuiteTest) -> tuple[Conversation | FailedTest, list[float | None]]:
+        """Run one test; return the conversation, or why there is none, and the seconds of each turn's LLM call.
 
         Raises:
             LLMUnavailableError: no call has got through so far, and this one could not.
@@ -98,7 +101,7 @@ class RasaAssistant(Assistant):
             await self._agent.tracker_store.delete(run.sender_id)
         self._check_llm()
         calls = [turn.call for turn in run.turns if turn.call is not None]
-        seconds = [call.latency for call in calls]
+        seconds = [turn.call.latency if turn.call is not None else None for turn in run.turns]
         broken = next((call.error for call in calls if call.error is not None), None)
         if broken is not None:
             return FailedTest(id=test.id, reason=str(as_llm_error(broken))), seconds
@@ -116,7 +119,9 @@ class RasaAssistant(Assistant):
     async def ask(self, conversation: Conversation, turn: int, message: str) -> Answer:
         tracker = self._tracker_before(_Key(conversation), turn)
         turns = [RunTurn(text="")] * turn + [RunTurn(text=message)]
-        run = Run(sender_id="", turns=turns, blanking=False)
+        annotation = conversation.turns[turn].annotation
+        times = [None] * turn + [_time_of(annotation.variables) if annotation else None]
+        run = Run(sender_id="", turns=turns, blanking=False, times=times)
         asked = Message({TEXT: message})
         with running(run):
             await self._generator.process([asked], self._flows, tracker, self._agent.domain)
@@ -152,7 +157,12 @@ class RasaAssistant(Assistant):
             if start:
                 await self._agent.tracker_store.save(self._tracker(conversation, start, run.sender_id, messages))
             await self._send(test, run, conversation, messages, start)
-        return _compare(conversation, run, start)
+        prompts = {index: turn.call.prompt for index, turn in enumerate(run.turns) if turn.call is not None}
+        wanted = {index for index, _ in conversation.annotated}
+        return Simulation(
+            {index: prompt for index, prompt in prompts.items() if index in wanted},
+            diverged=first_difference(conversation, run, messages, labels, start),
+        )
 
     async def _send(
         self, test: SuiteTest, run: Run, conversation: Conversation, messages: Sequence[str], start: int
@@ -243,12 +253,18 @@ def load(
         AssistantError: there is no such model, it cannot be loaded, or it is of a kind that cannot be learned from.
         MissingExtraError: Rasa Pro is not installed.
     """
-    runner = load_runner(Path(project), model, endpoints, sub_agents, remote_storage, stubbed)
+    runner, file = load_runner(Path(project), model, endpoints, sub_agents, remote_storage, stubbed)
     if runner.agent.processor is None:
         raise AssistantError(f"The model {model} was loaded but can process no messages. Train it again: rasa train")
     flows = asyncio.run(runner.agent.processor.get_flows())
-    file = None if remote_storage else find_model(Path(project), model)
-    return RasaAssistant(runner, flows, Path(file or model).name, sha256(file) if file else str(model))
+    return RasaAssistant(
+        runner, Path(project), flows, Path(file or model).name, sha256(file) if file else _fetched(runner)
+    )
+
+
+def _fetched(runner: Any) -> str:
+    """What names a model that Rasa fetched from elsewhere: the id that it was given in training."""
+    return str(runner.agent.processor.model_metadata.model_id)
 
 
 def _note_cleaned(kept: list[Any]) -> None:
@@ -259,17 +275,3 @@ def _note_cleaned(kept: list[Any]) -> None:
 
 def _time_of(variables: dict[str, Any]) -> Any:
     return fill(variables.get("current_datetime"), [])
-
-
-def _compare(conversation: Conversation, run: Run, start: int) -> Simulation:
-    prompts: dict[int, str] = {}
-    for index, (turn, played) in list(enumerate(zip(conversation.turns, run.turns, strict=False)))[start:]:
-        was_asked = turn.annotation is not None or turn.answer is not None
-        if was_asked != (played.call is not None):
-            return Simulation(prompts, diverged=index)
-        if turn.annotation is None or played.call is None:
-            continue
-        if state_of(played.call.variables) != state_of(turn.annotation.variables):
-            return Simulation(prompts, diverged=index)
-        prompts[index] = played.call.prompt
-    return Simulation(prompts)

@@ -52,7 +52,11 @@ class Watch:
         if run is None or not run.turns:
             return await self._predict(*args, **kwargs)
         call = run.turns[-1].call = Call()
-        call.commands = await self._predict(*args, **kwargs)
+        try:
+            call.commands = await self._predict(*args, **kwargs)
+        except Exception as error:  # Rasa goes on with another answer; the call has failed all the same
+            self.error = call.error = error
+            raise
         return call.commands
 
     def render(self, message: Any, tracker: Any, *args: Any, **kwargs: Any) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from rasa_ft_ext.errors import LLMError, LLMUnavailableError
+from rasa_ft_ext.llm.secrets import scrub
 
 _NOBODY_THERE = {"APIConnectionError", "ConnectError", "ClientConnectorError", "ConnectionError", "gaierror"}
+_SLOW = {"Timeout", "APITimeoutError", "TimeoutError"}  # some of these are connection errors by descent
 _REFUSED = {"AuthenticationError", "PermissionDeniedError"}
 
 
@@ -15,6 +18,8 @@ def as_llm_error(error: Exception) -> LLMError:
     causes = list(_causes(error))
     names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     text = _first_line(str(causes[-1]) or type(causes[-1]).__name__)
+    if names & _SLOW:
+        return LLMError(f"The assistant's LLM took too long: {text}")
     if names & _REFUSED:
         return LLMUnavailableError(
             f"The assistant's LLM refuses the key: {text}. Set the key that its provider asks for in the environment."
@@ -38,4 +43,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _first_line(text: str) -> str:
     line = text.strip().splitlines()[0] if text.strip() else text
-    return line[:300].rstrip(".")
+    return scrub(line, _keys())[:300].rstrip(".")
+
+
+def _keys() -> list[str]:
+    return [value for name, value in os.environ.items() if name.endswith(("_API_KEY", "_TOKEN", "_SECRET"))]

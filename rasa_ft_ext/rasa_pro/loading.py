@@ -6,6 +6,7 @@ Nothing here checks a licence: that is done by the command line, with Rasa's own
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from pathlib import Path
@@ -16,8 +17,8 @@ from rasa_ft_ext.errors import AssistantError, MissingExtraError
 
 def load_runner(
     project: Path, model: str, endpoints: str, sub_agents: str | None, remote_storage: str | None, stubbed: bool
-) -> Any:
-    """Load the assistant with Rasa's E2E test runner.
+) -> tuple[Any, Path | None]:
+    """Load the assistant with Rasa's E2E test runner; return that, and the model's file if it came from disk.
 
     Args:
         project: The assistant's folder; relative paths start from it, and its custom actions are imported from it.
@@ -44,16 +45,17 @@ def load_runner(
     except Exception as error:
         raise AssistantError(f"{project / endpoints} cannot be read: {error}") from error
     settings.tracker_store = settings.lock_store = settings.event_broker = None
-    path = None if remote_storage or settings.model is not None else str(find_model(project, model))
+    path = None if remote_storage or settings.model is not None else find_model(project, model)
     try:
         with stubs_apart(settings, stubbed):
-            return E2ETestRunner(
-                model_path=path or model,
+            runner = E2ETestRunner(
+                model_path=str(path or model),
                 model_server=settings.model,
                 remote_storage=remote_storage,
                 endpoints=settings,
                 sub_agents_path=sub_agents,
             )
+            return runner, path
     except SystemExit as error:
         raise AssistantError(f"The model {path or model} cannot be loaded: Rasa gave up (see above).") from error
     except Exception as error:
@@ -127,6 +129,25 @@ def _prepare(project: Path) -> None:
     _refuse_mantle(project)
     if str(project.resolve()) not in sys.path:
         sys.path.insert(0, str(project.resolve()))
+
+
+def forget_project(project: Path) -> None:
+    """Undo what loading left in the process, so that another assistant's custom actions are found and not this one's.
+
+    Rasa imports the module with the actions by name, registers it once, and keeps the list of all actions it found.
+    """
+    from rasa.core.actions.direct_custom_actions_executor import DirectCustomActionExecutor
+
+    home = project.resolve()
+    if str(home) in sys.path:
+        sys.path.remove(str(home))
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and home in Path(file).parents and "site-packages" not in file:
+            del sys.modules[name]
+    DirectCustomActionExecutor._actions_module_registered = False
+    DirectCustomActionExecutor._create_action_executor.cache_clear()
+    gc.collect()  # what is found are subclasses, and those of the old module live until they are collected
 
 
 def _refuse_mantle(project: Path) -> None:

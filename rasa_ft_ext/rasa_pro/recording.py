@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,13 @@ from rasa.shared.utils.llm import combine_custom_and_default_config, resolve_mod
 
 from rasa_ft_ext.commands import Syntax
 from rasa_ft_ext.conversation import Annotation, Conversation, FailedTest, Turn
+from rasa_ft_ext.llm.secrets import without_secrets
 from rasa_ft_ext.prompts import render, template_id, to_json
 from rasa_ft_ext.rasa_pro.run import Call, Run
 from rasa_ft_ext.rasa_pro.suite import SuiteTest
 from rasa_ft_ext.rasa_pro.translate import dropped, echoes, is_payload, parsed, plain_events
 
-_SECRET = ("api_key", "key", "token", "secret", "password", "credential", "authorization", "headers")
+_VARIABLE = re.compile(r"\$\{\w+\}")  # names a secret without being one
 
 
 def conversation_of(
@@ -101,15 +103,6 @@ def _variables(call: Call, messages: Sequence[str]) -> tuple[dict[str, Any], boo
     return recorded, render(call.template, recorded, messages) == call.prompt
 
 
-def state_of(variables: dict[str, Any]) -> tuple[Any, ...]:
-    """Where a prompt says that the conversation stands: the flow, the slot asked for, and what could be started."""
-    return (
-        variables.get("current_flow"),
-        variables.get("current_slot"),
-        tuple(sorted(flow["name"] for flow in variables.get("available_flows") or [])),
-    )
-
-
 def failure_reason(result: Any) -> str:
     """Why Rasa's test runner counts a test as failed, in one line."""
     where = f" (line {result.error_line})" if result.error_line else ""
@@ -129,9 +122,7 @@ def llm_of(generator: Any) -> dict[str, Any]:
     resolved = resolve_model_client_config(generator.config.get("llm"), type(generator).__name__)
     combined = combine_custom_and_default_config(resolved, generator.get_default_llm_config())
     models = combined.get("models")
-    config = {**models[0]} if models else {**combined}
-    return {
-        name: value
-        for name, value in sorted(config.items())
-        if not any(part in name.lower() for part in _SECRET) or name in {"max_tokens", "max_completion_tokens"}
-    }
+    config: dict[str, Any] = models[0] if models else combined
+    public: dict[str, Any] = without_secrets(config)
+    by_name = {name: value for name, value in config.items() if _VARIABLE.fullmatch(str(value))}
+    return dict(sorted({**public, **by_name}.items()))

@@ -55,8 +55,7 @@ class FakeRunner:
     """
 
     def __init__(self, *, together: int = 1, seconds: float = 0.5, fingerprint: str = "model") -> None:
-        self.card: AssistantCard = assistant_card()
-        self.fingerprint = fingerprint
+        self.card: AssistantCard = assistant_card().model_copy(update={"fingerprint": fingerprint})
         self.begun: list[str] = []
         self.beside: list[int] = []
         self._running = 0
@@ -406,7 +405,7 @@ async def test_annotations_of_other_tests_or_of_another_assistant_are_refused(tm
     if differing == "tests":
         test.raw["steps"] = [{"user": "another"}]
     if differing == "llm":
-        runner.card = assistant_card(llm={"model": "other"})
+        runner.card = runner.card.model_copy(update={"llm": {"model": "other"}})
 
     with pytest.raises(ForeignResultsError, match=rf"differs in: {differing}\)"):
         await annotated(tmp_path, test, runner=runner)

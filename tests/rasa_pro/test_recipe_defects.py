@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 from rasa_ft_ext import commands as language
 from rasa_ft_ext import prepare_data
 from rasa_ft_ext.conversation import Conversation, Example, RephrasedConversation
+from rasa_ft_ext.dataset.recombine import variants
 from rasa_ft_ext.llm.scripted_server import scripted_llm
 from rasa_ft_ext.workspace import ANNOTATIONS, SPLIT, Workspace
 from tests.rasa_pro.projects import Project
@@ -108,6 +109,41 @@ def test_2_another_value_gets_a_label_of_its_own(prepared: Prepared) -> None:
     assert len(labels) > 5
     made = {example.message: example.commands for example in prepared.examples}
     assert all(made[text] == label for text, (label, _) in labels.items())
+
+
+def test_2_a_choice_is_one_of_those_that_the_prompt_offers(prepared: Prepared) -> None:
+    """Another city brings other cars and hotels: what was chosen among the old ones is no label there."""
+    chosen = [
+        (example, command.args[1])
+        for example in prepared.examples
+        for command in example.commands
+        if command.args[:1] in (("car_rental_selection",), ("hotel_name",), ("selected_flight_id",))
+    ]
+    assert len(chosen) > 20
+    for example, value in chosen:
+        assert value in example.prompt.split("# State")[1].split("# Your turn")[0], example
+
+
+def test_recombinations_with_other_values_are_run_from_where_they_differ(prepared: Prepared) -> None:
+    """Taking a conversation up at its first difference gives what running it from the beginning gives."""
+    seen = 0
+    with prepared.project.open() as live:
+        for file in prepared.workspace.annotations():
+            for entry in file.conversations:
+                for variant in variants(entry, prepared.rephrased[entry.id]):
+                    if not variant.moved or min(variant.moved) == 0 or len(entry.turns) > 6:
+                        continue
+                    arguments = (file.source, entry, variant.messages, variant.labels)
+                    whole = live.run(live.assistant.simulate(*arguments))
+                    first = min(variant.moved)
+                    part = live.run(live.assistant.simulate(*arguments, first))
+                    until = part.diverged if part.diverged is not None else len(entry.turns)
+                    assert part.diverged == whole.diverged
+                    assert {i: whole.prompts[i] for i in part.prompts if i < until} == {
+                        i: part.prompts[i] for i in part.prompts if i < until
+                    }
+                    seen += 1
+    assert seen > 5
 
 
 @pytest.fixture(scope="module")
