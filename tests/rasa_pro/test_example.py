@@ -32,7 +32,7 @@ def test_the_recording_is_what_rasa_gives(example: Project, tmp_path: Path) -> N
 
 
 def without_place(card: AssistantCard) -> dict[str, Any]:
-    facts = card.model_dump(exclude={"model"})
+    facts = card.model_dump(exclude={"model", "fingerprint"})
     facts["llm"].pop("api_base")
     return facts
 
@@ -61,11 +61,10 @@ def test_the_recorded_assistant_asks_what_the_live_one_asks(example: Project) ->
                     assert asked.prompt == rendered.prompt
 
 
-@pytest.mark.parametrize("concurrency", [(1, 32), (16, 16)], ids=["at concurrency 1 and 32", "run twice"])
-def test_the_same_bytes(example: Project, tmp_path: Path, concurrency: tuple[int, int]) -> None:
+def test_the_same_bytes_at_concurrency_1_and_32(example: Project, tmp_path: Path) -> None:
     found = []
-    for number, limit in enumerate(concurrency):
-        out = tmp_path / str(number)
+    for limit in (1, 32):
+        out = tmp_path / str(limit)
         with example.entered(), example.at_home():
             prepare_data(example.tests / "cars", project=example.path, out=out, num_rephrases=2, concurrency=limit)
         found.append(contents(out))
