@@ -43,9 +43,9 @@ def _join(module: ModuleType) -> None:
     def init_hooks(manager: Any) -> None:
         original(manager)
         try:
-            from rasa_ft_ext.rasa_pro import plugin
+            from rasa_ft_ext.cli import rasa_plugin
 
-            manager.register(plugin)
+            manager.register(rasa_plugin)
         except Exception as error:
             warn(f"{type(error).__name__}: {error}")
 

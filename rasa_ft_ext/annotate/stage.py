@@ -19,11 +19,11 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from rasa_ft_ext.annotate.show import shown
 from rasa_ft_ext.concurrency import in_order
-from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Conversation, FailedTest, TestFile
+from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Conversation, FailedTest, TestFile, Turn
 from rasa_ft_ext.errors import AssistantError
 from rasa_ft_ext.progress import Progress
+from rasa_ft_ext.steps import lines_of, shown_steps
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     ASSISTANT_CARD,
@@ -55,7 +55,7 @@ AnyTest = TypeVar("AnyTest", bound=Test, contravariant=True)
 
 
 class TestRunner(Protocol[AnyTest]):
-    """What runs a test: `rasa_ft_ext.rasa_pro.RasaAssistant`."""
+    """What runs a test: `rasa_ft_ext.rasa_pro.assistant.RasaAssistant`."""
 
     @property
     def card(self) -> AssistantCard: ...
@@ -166,6 +166,17 @@ def write(folder: Path, card: AssistantCard, files: Sequence[AnnotatedFile], sum
     write_record(folder / ASSISTANT_CARD, card)
     write_json(folder / FAILED_TESTS, [entry.model_dump() for entry in summary.failed])
     write_record(folder / SUMMARY, summary)
+
+
+def shown(conversation: Conversation) -> dict[str, Any]:
+    """What a person sees of a conversation: its steps, each user step with its commands or why it has none."""
+    return {"original_test_case": conversation.id, "steps": shown_steps(conversation, _user_step)}
+
+
+def _user_step(_: int, turn: Turn) -> dict[str, Any]:
+    if turn.annotation is None:
+        return {"user": turn.message, "not_annotated": turn.unannotated}
+    return {"user": turn.message, "llm_commands": lines_of(turn.annotation.labels, turn.annotation.syntax)}
 
 
 def _of_file(file: TestFile, tests: Sequence[Test], found: Sequence[Conversation | FailedTest]) -> AnnotatedFile:

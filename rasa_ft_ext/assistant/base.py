@@ -1,6 +1,6 @@
 """What a stage may ask of an assistant, whichever it is.
 
-Two kinds ship: `rasa_ft_ext.rasa_pro.RasaAssistant`, a trained assistant in this process, and
+Two kinds ship: `rasa_ft_ext.rasa_pro.assistant.RasaAssistant`, a trained assistant in this process, and
 `rasa_ft_ext.assistant.recorded.RecordedAssistant`, which renders prompts from recorded annotations and asks the LLM
 itself. Neither the stages nor this module know which one they hold.
 """

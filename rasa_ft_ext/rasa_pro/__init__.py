@@ -1,1 +1,1 @@
-"""The only place that imports `rasa`: the assistant in this process, its test suites, the plug-in of its command."""
+"""The only place that imports `rasa`: the assistant in this process, its test suites, the check of its licence."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from rasa_ft_ext.commands import Command, Syntax, write_one
+from rasa_ft_ext.commands import Syntax
 from rasa_ft_ext.conversation import (
     AnnotatedFile,
     Conversation,
@@ -15,6 +14,7 @@ from rasa_ft_ext.conversation import (
     Rephrasing,
     Turn,
 )
+from rasa_ft_ext.steps import lines_of, shown_steps
 
 
 def shown(annotated: AnnotatedFile, rephrased: RephrasedFile) -> dict[str, Any]:
@@ -24,16 +24,9 @@ def shown(annotated: AnnotatedFile, rephrased: RephrasedFile) -> dict[str, Any]:
 
 
 def _conversation(conversation: Conversation, rephrased: RephrasedConversation) -> dict[str, Any]:
-    turns = {turn.step: (index, turn) for index, turn in enumerate(conversation.turns)}
     rephrasings = {entry.turn: entry for entry in rephrased.turns}
-    steps: list[dict[str, Any]] = []
-    for position, step in enumerate(conversation.test_case.get("steps", [])):
-        if position in turns:
-            index, turn = turns[position]
-            steps.append(_user_step(turn, rephrasings.get(index)))
-        else:
-            steps += [{who: step[who]} for who in ("user", "bot", "utter") if who in step]
     problem = {"problem": rephrased.problem} if rephrased.problem else {}
+    steps = shown_steps(conversation, lambda index, turn: _user_step(turn, rephrasings.get(index)))
     return {"original_test_case": conversation.id, **problem, "steps": steps}
 
 
@@ -42,7 +35,7 @@ def _user_step(turn: Turn, rephrased: RephrasedTurn | None) -> dict[str, Any]:
     if turn.annotation is None:
         return step
     syntax = turn.annotation.syntax
-    step["llm_commands"] = _lines(turn.annotation.labels, syntax)
+    step["llm_commands"] = lines_of(turn.annotation.labels, syntax)
     if rephrased is None:
         return step
     parts = {
@@ -57,20 +50,9 @@ def _passing(rephrasing: Rephrasing, syntax: Syntax) -> Any:
     """The text alone, or with its commands where they set a slot to another value than the original message did."""
     if not rephrasing.differs:
         return rephrasing.text
-    return {"text": rephrasing.text, "llm_commands": _lines(rephrasing.label, syntax)}
+    return {"text": rephrasing.text, "llm_commands": lines_of(rephrasing.label, syntax)}
 
 
 def _failed(rephrasing: Rephrasing, syntax: Syntax) -> dict[str, Any]:
-    commands = {"llm_commands": _lines(rephrasing.commands, syntax)} if rephrasing.commands else {}
+    commands = {"llm_commands": lines_of(rephrasing.commands, syntax)} if rephrasing.commands else {}
     return {"text": rephrasing.text, "reason": rephrasing.reason, **commands}
-
-
-def _lines(commands: Iterable[Command], syntax: Syntax) -> list[str]:
-    """One line a command; one that the language has no line for is shown in the v1 notation."""
-    lines = []
-    for command in commands:
-        try:
-            lines.append(write_one(command, syntax))
-        except ValueError:
-            lines.append(str(command))
-    return lines

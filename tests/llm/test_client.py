@@ -119,11 +119,6 @@ async def lose_connection(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def too_slow(request: web.Request) -> web.Response:
-    await asyncio.sleep(1)
-    return web.json_response(answer())
-
-
 @both
 @pytest.mark.parametrize("failure", [(429, ERROR), (500, ERROR), (503, ERROR), (502, "<html>"), lose_connection])
 async def test_what_may_pass_is_tried_again(provider: str, failure: Any) -> None:
@@ -144,9 +139,16 @@ async def test_waits_as_long_as_the_server_asks_otherwise_longer_and_longer() ->
 
 @both
 async def test_timeout_is_tried_again_and_then_named(provider: str) -> None:
+    given_up = asyncio.Event()
+
+    async def too_slow(request: web.Request) -> web.Response:
+        await given_up.wait()
+        return web.json_response(answer())
+
     async with serving(too_slow) as server:
         with pytest.raises(LLMError, match=r"0\.05 seconds.*timeout") as caught:
             await llm(server.base, provider=provider, timeout=0.05, attempts=2).complete("x")
+        given_up.set()
     assert type(caught.value) is LLMError
     assert len(server.bodies) == 2
 
@@ -220,11 +222,13 @@ async def test_missing_key_says_which_variable_to_set(monkeypatch: pytest.Monkey
 
 
 async def test_never_more_calls_at_once_than_allowed() -> None:
-    async def briefly(request: web.Request) -> web.Response:
-        await asyncio.sleep(0.01)
+    three = asyncio.Barrier(3)
+
+    async def together(request: web.Request) -> web.Response:
+        await three.wait()
         return web.json_response(answer())
 
-    async with serving(briefly) as server:
+    async with serving(together) as server:
         client = llm(server.base, concurrency=3)
         await asyncio.gather(*(client.complete("x") for _ in range(12)))
     assert len(server.bodies) == 12

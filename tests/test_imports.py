@@ -1,0 +1,54 @@
+"""Who may import what: the arrows between the rooms of the house."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rasa_ft_ext
+
+PACKAGE = Path(rasa_ft_ext.__file__).parent
+STAGES = {"annotate", "rephrase", "dataset", "split"}
+HEAVY = {"litellm", "torch", "transformers", "trl", "peft", "rasa", "aiohttp"}
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def imported(file: str, *, at_the_top: bool = False) -> Iterator[str]:
+    """The modules that a file imports, whole names; with `at_the_top` only those that importing it brings in."""
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    for node in tree.body if at_the_top else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (entry.name for entry in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{entry.name}" for entry in node.names)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.split("/")[0] in STAGES])
+def test_a_stage_imports_no_other_stage_and_no_command_line(file: str) -> None:
+    own = file.split("/")[0]
+    rooms = {name.split(".")[1] for name in imported(file) if name.startswith("rasa_ft_ext.")}
+    assert not rooms & (STAGES | {"cli", "rasa_pro", "api"}) - {own}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_rasa_is_imported_in_one_place_only(file: str) -> None:
+    roots = {name.split(".")[0] for name in imported(file)}
+    fenced = file.startswith("rasa_pro/") or file == "cli/logs.py"
+    assert fenced or not roots & {"rasa", "rasa_sdk", "pypred"}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("rasa_pro/")])
+def test_heavy_libraries_are_imported_where_they_are_used(file: str) -> None:
+    roots = {name.split(".")[0] for name in imported(file, at_the_top=True)}
+    served = {"aiohttp"} if file.startswith("llm/scripted") else set()
+    assert not roots & (HEAVY - served)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("rasa_pro/")])
+def test_the_seam_to_rasa_knows_neither_stages_nor_command_line(file: str) -> None:
+    rooms = {name.split(".")[1] for name in imported(file) if name.startswith("rasa_ft_ext.")}
+    assert not rooms & (STAGES | {"cli", "api"})
