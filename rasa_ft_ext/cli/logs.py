@@ -11,12 +11,16 @@ from rasa_ft_ext.errors import ConfigError
 
 
 def configure(args: Namespace) -> None:
-    """Log to stderr, warnings and errors unless the arguments say otherwise.
+    """Log to stderr, warnings and errors unless the arguments say otherwise; read the project's `.env`.
 
     Raises:
         ConfigError: the file given with `--logging-config-file` cannot be used.
     """
     logging.basicConfig(level=args.loglevel or logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if getattr(args, "project", None):
+        from dotenv import load_dotenv
+
+        load_dotenv(Path(args.project) / ".env", override=False)
     if args.logging_config_file:
         _configure_from(Path(args.logging_config_file))
 
@@ -43,4 +47,4 @@ def start_rasa(args: Namespace) -> None:
     if getattr(args, "inside_rasa", False):
         licence.check_licence()
     else:
-        process.prepare(Path(args.project), loglevel=args.loglevel, logging_config_file=args.logging_config_file)
+        process.prepare(loglevel=args.loglevel, logging_config_file=args.logging_config_file)

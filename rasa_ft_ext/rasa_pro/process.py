@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 from rasa_ft_ext.errors import MissingExtraError
 from rasa_ft_ext.rasa_pro.licence import check_licence
 
 
-def prepare(project: Path, *, loglevel: int | None = None, logging_config_file: str | None = None) -> None:
-    """Read the project's `.env`, set up Rasa's logs, have the licence checked.
+def prepare(*, loglevel: int | None = None, logging_config_file: str | None = None) -> None:
+    """Set up Rasa's logs, have the licence checked.
 
     Args:
-        project: The project's folder. A variable that is set already is not taken from its `.env`.
         loglevel: Level of the logs; without one, the environment variable `LOG_LEVEL`, or else warnings and errors.
         logging_config_file: A file with a configuration of Python's logging, as in Rasa.
 
@@ -23,12 +21,10 @@ def prepare(project: Path, *, loglevel: int | None = None, logging_config_file: 
         AssistantError: Rasa's licence check does not pass.
     """
     try:
-        from dotenv import load_dotenv
         from rasa.utils.common import configure_logging_and_warnings
         from rasa.utils.log_utils import configure_structlog
     except ImportError as error:
         raise MissingExtraError("Rasa Pro, which runs the assistant,", "rasa") from error
-    load_dotenv(project / ".env", override=False)
     if loglevel is None and "LOG_LEVEL" not in os.environ:
         loglevel = logging.WARNING
     check_licence()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rasa_ft_ext._version import __version__
-from rasa_ft_ext.cli import output
+from rasa_ft_ext.cli import logs, output
 from rasa_ft_ext.cli.main import STAGES, TOOLS, build_parser, main
 from rasa_ft_ext.errors import ConfigError, RasaFtError
 
@@ -130,6 +131,19 @@ def test_an_error_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> Non
 
     assert output.guarded(failing, Namespace()) == 1
     assert capsys.readouterr().err == f"{message}\n"
+
+
+def test_the_projects_env_file_is_read_and_what_is_set_already_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("FT_NEW=from the file\nFT_SET=from the file\n", encoding="utf-8")
+    monkeypatch.setenv("FT_SET", "before")
+    monkeypatch.setenv("FT_NEW", "")
+    monkeypatch.delenv("FT_NEW")
+
+    logs.configure(build_parser().parse_args(["split", "--project", str(tmp_path)]))
+
+    assert (os.environ["FT_NEW"], os.environ["FT_SET"]) == ("from the file", "before")
 
 
 def test_a_logging_file_that_cannot_work_is_named(tmp_path: Path) -> None:
