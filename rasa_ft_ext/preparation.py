@@ -145,7 +145,7 @@ class Preparation:
             template=config.template,
             slot_values=self.slot_values,
             concurrency=self.concurrency,
-            notes=config.notes,
+            notes=config.notes if self.num_rephrases else (),
             progress=self.progress,
         )
 

@@ -39,6 +39,7 @@ class PrepareDataSummary(Record):
     num_ft_data_points: int
     num_train_data_points: int
     num_val_data_points: int
+    not_annotated: dict[str, int]
     failed_tests: tuple[FailedTest, ...]
     notes: tuple[str, ...]
     annotate: AnnotateSummary
@@ -62,6 +63,7 @@ def summarise(
         num_ft_data_points=dataset.examples,
         num_train_data_points=split.train_examples,
         num_val_data_points=split.val_examples,
+        not_annotated=annotate.not_annotated,
         failed_tests=annotate.failed,
         notes=(*rephrase.notes, *dataset.notes, *split.notes),
         annotate=annotate,

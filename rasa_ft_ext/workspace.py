@@ -32,6 +32,9 @@ DATASET = "3_llm_finetune_data"
 SPLIT = "4_train_test_split"
 STAGES = (ANNOTATIONS, REPHRASINGS, DATASET, SPLIT)
 
+# What a manifest calls the stages that it was made from.
+_INPUTS = {"annotations": ANNOTATIONS, "rephrasings": REPHRASINGS}
+
 MANIFEST = "manifest.json"
 TIMINGS = "timings.json"
 ASSISTANT_CARD = "assistant.json"
@@ -68,7 +71,7 @@ class Workspace:
         """The SHA-256 of a finished stage's files: the input that the next stage depends on.
 
         Raises:
-            WorkspaceError: the stage has not been run.
+            WorkspaceError: the stage has not been run, or was made from what is not there any more.
         """
         folder = self.folder(stage)
         if not (folder / MANIFEST).is_file():
@@ -76,6 +79,13 @@ class Workspace:
                 f"{folder} holds no finished results. Run `rasa-ft {_command(stage)}` first, "
                 "or give the folder of a run that has with --out."
             )
+        made_from = read_record(folder / MANIFEST, Manifest).key
+        for name, before in _INPUTS.items():
+            if name in made_from and made_from[name] != self.fingerprint(before):
+                raise WorkspaceError(
+                    f"{folder} was made from other {name} than those in {self.folder(before)}. Run "
+                    f"`rasa-ft {_command(stage)} --force` first."
+                )
         return hashlib.sha256(json.dumps(_digests(folder)).encode()).hexdigest()
 
     def check(self, stages: tuple[str, ...] = STAGES) -> None:

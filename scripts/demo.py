@@ -35,7 +35,11 @@ def main() -> int:
     args = parser.parse_args()
     try:
         figures = demo(args.out, args.num_rephrases)
-    except (RasaFtError, subprocess.CalledProcessError) as error:
+    except KeyboardInterrupt:
+        return 130
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    except RasaFtError as error:
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1
     show(figures, args.out)

@@ -6,7 +6,9 @@ Results go to stdout, everything else to stderr. The bar is drawn only where a p
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +52,8 @@ def guarded(run: Callable[[Namespace], int], args: Namespace) -> int:
         print_error(str(error))
         return 1
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one has nothing left to stop
+        warnings.simplefilter("ignore")  # calls that were cut off are not worth a line each
         print_error("Interrupted. Finished stages are kept: the same command goes on after them.")
         return INTERRUPTED
 

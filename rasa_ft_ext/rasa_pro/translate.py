@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rasa.dialogue_understanding.commands import Command as RasaCommand
+from rasa.shared.core.constants import FLOW_HASHES_SLOT
 from rasa.shared.core.events import BotUttered, Event, SlotSet, UserUttered
 
 from rasa_ft_ext.commands import Command
@@ -103,6 +104,8 @@ def _plain(event: Event) -> dict[str, Any]:
     values = _without_volatile(event.as_dict())
     if not isinstance(event, UserUttered | BotUttered):
         values.pop("metadata", None)  # what produced the event: nothing that a later state depends on
+    if isinstance(event, SlotSet) and event.key == FLOW_HASHES_SLOT:
+        values["value"] = {}  # differs with the place where Rasa is installed
     if isinstance(event, UserUttered):
         data = values.get("parse_data") or {}
         values["parse_data"] = {key: data[key] for key in ("text", "intent", "entities", "commands") if key in data}

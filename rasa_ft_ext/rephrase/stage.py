@@ -177,7 +177,6 @@ async def _ask_rephraser(
     wordings: dict[str, Wordings | LLMError] = {}
     for request, answer in zip(requests, answers, strict=True):
         if isinstance(answer, LLMError):
-            progress.note(f"{request.conversation.id} gets no rephrasings: {answer}")
             wordings[request.conversation.id] = answer
         else:
             wordings[request.conversation.id] = read_answer(answer.text, request.messages, num_rephrases)

@@ -98,8 +98,13 @@ def _notes(summary: SplitSummary, assignment: Assignment) -> Iterable[str]:
         )
     stubbed = [folder for folder in summary.test_folders if folder.endswith("_with_stubs")]
     if stubbed:
-        yield f"Tests with stubs cannot run with tests that need the action server; run {' and '.join(stubbed)} apart."
+        yield (
+            "`rasa test e2e` cannot run tests with stubs beside tests that need the action server, so they have a "
+            f"folder of their own in 4_train_test_split: {' and '.join(stubbed)}."
+        )
     if summary.renamed:
         yield (
-            f"Written under another file or name, since stubs of equal names would meet: {', '.join(summary.renamed)}."
+            "Stubs of equal names would meet, so these tests are written under another file or name: "
+            + ", ".join(f"{old} -> {new}" for old, new in summary.renamed.items())
+            + "."
         )

@@ -294,7 +294,6 @@ async def test_progress_is_told_of_every_call(tmp_path: Path) -> None:
         def __init__(self) -> None:
             self.totals: list[int] = []
             self.steps = 0
-            self.notes: list[str] = []
 
         def start(self, what: str, total: int) -> None:
             self.totals.append(total)
@@ -302,14 +301,10 @@ async def test_progress_is_told_of_every_call(tmp_path: Path) -> None:
         def step(self, parts: int = 1) -> None:
             self.steps += parts
 
-        def note(self, text: str) -> None:
-            self.notes.append(text)
-
     seen = Seen()
     workspace = annotated(tmp_path, *(conversation(FILE, name, CAR_DIALOG) for name in ("good", "bad")))
     await run(workspace, llm=FakeRephraser(failing_for('"bad"', LLMError("too long"))), progress=seen)
     assert (seen.totals, seen.steps) == ([2, 4], 6)
-    assert seen.notes == [f"{FILE}::bad gets no rephrasings: too long"]
 
 
 ANSWERS = """
