@@ -7,6 +7,8 @@ file, without logs. Rasa's recipe ends with an error at some tests that its test
 one by one, and both sides get the others. Ours is then run on all tests as well.
 
 A label error is a row whose completion is not what the LLM says to the row's very prompt, up to the order of slots.
+The scripted LLM looks at the message and at what the assistant said last, so labels that do not fit the rest of the
+prompt are not seen.
 Needs rasa-pro.
 """
 
