@@ -153,6 +153,11 @@ class RasaAssistant(Assistant):
             ],
             times=[_time_of(turn.annotation.variables) if turn.annotation else None for turn in conversation.turns],
         )
+
+        def difference() -> int | None:
+            return first_difference(conversation, run, messages, labels, start)
+
+        run.is_over = lambda: difference() is not None
         with running(run):
             if start:
                 await self._agent.tracker_store.save(self._tracker(conversation, start, run.sender_id, messages))
@@ -161,7 +166,7 @@ class RasaAssistant(Assistant):
         wanted = {index for index, _ in conversation.annotated}
         return Simulation(
             {index: prompt for index, prompt in prompts.items() if index in wanted},
-            diverged=first_difference(conversation, run, messages, labels, start),
+            diverged=difference(),
         )
 
     async def _send(
@@ -180,7 +185,7 @@ class RasaAssistant(Assistant):
         case = type(test.case).from_dict({**test.raw, "steps": steps}, file=test.case.file)
         fixtures = [] if start else list(test.fixtures)
         await self._runner._run_test_case(run.sender_id, fixtures, list(test.metadata), case)
-        if last >= start:
+        if last >= start and not run.is_over():
             run.turns.append(RunTurn(text=messages[last]))
             tracker = await self._agent.tracker_store.retrieve(run.sender_id)
             await self._generator.process([Message({TEXT: messages[last]})], self._flows, tracker, self._agent.domain)
@@ -201,6 +206,8 @@ class RasaAssistant(Assistant):
     async def _watched_message(self, message: Any) -> Any:
         run = current()
         if run is not None:
+            if run.is_over():
+                return None
             run.turns.append(RunTurn(text=message.text or ""))
         return await self._handle_message(message)
 

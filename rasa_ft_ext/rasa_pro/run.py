@@ -6,7 +6,7 @@ the current one deep inside Rasa (its sender id, its stubs, which turn it is at)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Run:
     `name` is the same each time the conversation runs, `sender_id` never is.
     `stubs` stand in for its custom actions, `settings` is what Rasa notes of it in the action endpoint.
     `forced` are the texts that stand in for the LLM's answers, by turn (None: ask the LLM); `times` the points in time
-    that the prompts of the turns are to show.
+    that the prompts of the turns are to show. `is_over` says that no further turn is wanted; it is asked before each.
     """
 
     sender_id: str
@@ -63,6 +63,7 @@ class Run:
     blanking: bool = True
     forced: Sequence[str | None] | None = None
     times: Sequence[Any] | None = None
+    is_over: Callable[[], bool] = lambda: False
 
     @property
     def call(self) -> Call | None:

@@ -5,8 +5,9 @@ None of this changes a result:
 
 - Conditions in flows (`if: slots.x`) are parsed with a parser whose tables are built again for each condition.
 - For every event that is read from the tracker store all subclasses of `Event` are looked up.
-- A tracker's copy copies what the domain says of every slot, and events that nobody alters: those of the stack and of
-  flows, and slots set to a plain value. Of a slot, only the value needs copying.
+- A tracker's copy copies what the domain says of every slot, and events that nobody alters, those of the stack and of
+  flows. Of a slot, only the value needs copying; of other events and of the stack's frames, which hold next to nothing
+  but plain values, only what is not plain.
 - A tracker is put together again from its events many times a turn, and each time all patches of its stack are applied.
   The stack that a tracker holds is never altered in place (it hands out copies), so the outcome can be kept.
 - Python's garbage collector looks through the loaded assistant again and again; what is loaded is set aside.
@@ -26,6 +27,7 @@ import pypred.parser
 import pypred.predicate
 import rasa.shared.utils.common
 from rasa.dialogue_understanding.stack.dialogue_stack import DialogueStack
+from rasa.dialogue_understanding.stack.frames import DialogueStackFrame
 from rasa.shared.core.constants import FLOW_HASHES_SLOT
 from rasa.shared.core.events import (
     DialogueStackUpdated,
@@ -40,6 +42,7 @@ from rasa.shared.core.events import (
 from rasa.shared.core.slots import Slot
 
 _UNALTERED = (DialogueStackUpdated, FlowStarted, FlowCompleted, FlowInterrupted, FlowResumed, FlowCancelled)
+_PLAIN = {str, int, float, bool, type(None)}
 _STACKS = 20_000  # about 2 kB each; a conversation has some 50 a turn
 _GC_THRESHOLDS = (50_000, 20, 100)
 
@@ -56,6 +59,8 @@ def remembering() -> Iterator[None]:
             stack.enter_context(_replaced(kind, "__deepcopy__", lambda self, memo=None: self))
         patched = _kept_outcomes(DialogueStack.update_from_patch)
         stack.enter_context(_replaced(DialogueStack, "update_from_patch", patched))
+        for kind in (Event, DialogueStackFrame):
+            stack.enter_context(_replaced(kind, "__deepcopy__", _copy_of_values))
         stack.enter_context(_replaced(SlotSet, "__deepcopy__", _copy_of_slot_set))
         stack.enter_context(_replaced(Slot, "__deepcopy__", _copy_of_slot))
         stack.enter_context(_rare_collections())
@@ -122,18 +127,29 @@ def _kept_outcomes(original: Callable[[Any, str], Any]) -> Callable[[Any, str], 
     return update_from_patch
 
 
-def _copy_of_slot_set(event: Any, memo: dict[int, Any]) -> Any:
-    if event.value is None or isinstance(event.value, str | int | float) or event.key == FLOW_HASHES_SLOT:
-        return event
-    duplicate = copy.copy(event)
-    duplicate.__dict__.update(copy.deepcopy(vars(event), memo))
+def _copy_of_values(original: Any, memo: dict[int, Any]) -> Any:
+    duplicate = object.__new__(type(original))
+    memo[id(original)] = duplicate
+    duplicate.__dict__.update(
+        {name: value if type(value) in _PLAIN else _copy(value, memo) for name, value in original.__dict__.items()}
+    )
     return duplicate
+
+
+def _copy(value: Any, memo: dict[int, Any]) -> Any:
+    if type(value) is dict and all(type(entry) in _PLAIN for entry in value.values()):
+        return dict(value)
+    return copy.deepcopy(value, memo)
+
+
+def _copy_of_slot_set(event: Any, memo: dict[int, Any]) -> Any:
+    return event if type(event.value) in _PLAIN or event.key == FLOW_HASHES_SLOT else _copy_of_values(event, memo)
 
 
 def _copy_of_slot(slot: Any, memo: dict[int, Any]) -> Any:
     duplicate = object.__new__(type(slot))
     duplicate.__dict__.update(slot.__dict__)
-    if not isinstance(slot._value, str | int | float | None):
+    if type(slot._value) not in _PLAIN:
         duplicate._value = copy.deepcopy(slot._value, memo)
     return duplicate
 

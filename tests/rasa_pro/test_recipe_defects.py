@@ -126,7 +126,7 @@ def test_2_a_choice_is_one_of_those_that_the_prompt_offers(prepared: Prepared) -
 
 def test_recombinations_with_other_values_are_run_from_where_they_differ(prepared: Prepared) -> None:
     """Taking a conversation up at its first difference gives what running it from the beginning gives."""
-    seen = 0
+    seen = cut = 0
     with prepared.project.open() as live:
         for file in prepared.workspace.annotations():
             for entry in file.conversations:
@@ -139,11 +139,14 @@ def test_recombinations_with_other_values_are_run_from_where_they_differ(prepare
                     part = live.run(live.assistant.simulate(*arguments, first))
                     until = part.diverged if part.diverged is not None else len(entry.turns)
                     assert part.diverged == whole.diverged
+                    assert all(i <= until for i in part.prompts), "a run that stands elsewhere goes no further"
+                    cut += part.diverged is not None and part.diverged < len(entry.turns) - 1
                     assert {i: whole.prompts[i] for i in part.prompts if i < until} == {
                         i: part.prompts[i] for i in part.prompts if i < until
                     }
                     seen += 1
     assert seen > 5
+    assert cut > 0
 
 
 @pytest.fixture(scope="module")
