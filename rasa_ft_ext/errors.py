@@ -5,8 +5,11 @@
     ├── TestSuiteError              E2E tests that are missing or do not fit Rasa's schema
     ├── AssistantError              the assistant cannot be loaded, or is of a kind that cannot be learned from
     ├── MissingExtraError           an optional dependency is not installed
+    ├── TrainingError               a model cannot be loaded, trained or saved
+    │   └── ParityError             the model that was saved does not answer as the trained one does
     ├── WorkspaceError              the output folder cannot be read or written
     │   └── ForeignResultsError     it holds the results of another run
+    ├── ExportError                 a model cannot be copied to where it should go, or did not arrive as it was sent
     └── LLMError                    a call to an LLM failed
         ├── LLMUnavailableError     nobody answers, or the key is refused: every further call would fail as well
         └── LLMAnswerError          an answer came, but it is of no use
@@ -53,12 +56,24 @@ class MissingExtraError(RasaFtError):
         super().__init__(f"{what} is not installed here. Install it with: pip install 'rasa-ft-ext[{extra}]'")
 
 
+class TrainingError(RasaFtError):
+    """A model cannot be loaded, trained or saved."""
+
+
+class ParityError(TrainingError):
+    """The model that was saved does not answer as the trained one does."""
+
+
 class WorkspaceError(RasaFtError):
     """The output folder cannot be read or written."""
 
 
 class ForeignResultsError(WorkspaceError):
     """The output folder holds results that this run did not make and must not overwrite."""
+
+
+class ExportError(RasaFtError):
+    """A model cannot be copied to where it should go, or did not arrive as it was sent."""
 
 
 class LLMError(RasaFtError):

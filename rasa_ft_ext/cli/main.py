@@ -24,8 +24,10 @@ STAGES = {
     "rephrase": "Paraphrase the user messages and keep the paraphrases that the LLM gives the same commands.",
     "dataset": "Recombine the passing paraphrases into new conversations, one example for every user message.",
     "split": "Divide the examples into training and validation data, by test case.",
+    "train": "Fine-tune a small model on the data, measure its commands, and merge and check what is served.",
 }
 TOOLS = {
+    "export": "Copy a model to an object store, the Hugging Face Hub or a folder, and prove that it arrived.",
     "scripted-llm": "Serve answers from a file as an OpenAI-compatible LLM, for demos and tests.",
 }
 

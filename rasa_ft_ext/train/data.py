@@ -1,0 +1,373 @@
+"""What is trained on: rows of a file, where they come from, and the examples that a model sees of them.
+
+    data = find_data(Path("output"))                                      # what prepare-data wrote
+    data = given_data(Path("train.jsonl"), Path("val.jsonl"))             # or any two files
+    kept, dropped = tokenize(data.train, chat, max_length=4096)
+
+Every example is kept as a whole, or named. This module knows no torch; a `Chat` turns text into tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from rasa_ft_ext.commands import Syntax
+from rasa_ft_ext.conversation import AnnotatedFile, Example
+from rasa_ft_ext.errors import ConfigError, WorkspaceError
+from rasa_ft_ext.workspace import MANIFEST, SPLIT, Manifest, Workspace, read_record, sha256
+
+if TYPE_CHECKING:
+    from rasa_ft_ext.train.chat import Chat
+
+_SHOWN = 20
+_SHOWN_LONG = 10
+_ROLES = ("system", "user", "assistant")
+_TRAIN, _VALIDATION = "ft_splits/train.jsonl", "ft_splits/val.jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file: the messages that the model is given, and the answer that it shall give.
+
+    `name` says where it stands, such as `train.jsonl line 12`.
+    """
+
+    name: str
+    messages: tuple[dict[str, str], ...]
+    completion: str
+
+    @property
+    def prompt(self) -> str:
+        """The last message of the user: the prompt that the command generator sends."""
+        return self.messages[-1]["content"]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One example as the model sees it.
+
+    `ids` are prompt, completion and the token that ends the answer; `ids[:prompt_length]` is what a server computes
+    for the same messages, with the beginning of the answer's turn.
+    """
+
+    name: str
+    ids: tuple[int, ...]
+    prompt_length: int
+    completion: str
+
+
+@dataclass(frozen=True)
+class DataOrigin:
+    """Where the rows come from, as far as it is known; goes into model card and manifest.
+
+    `data_hash` stands for all rows; `files` has the SHA-256 of each file. `templates` maps the id of the prompt
+    template that the rows come from to the SHA-256 of its source (empty where the source was not kept); it is None
+    where nothing is known. `notes` are sentences to be shown.
+    """
+
+    source: str
+    data_hash: str
+    files: dict[str, str]
+    templates: dict[str, str] | None = None
+    rasa_version: str | None = None
+    syntax: Syntax | None = None
+    generator: str | None = None
+    assistant: str | None = None
+    assistant_hash: str | None = None
+    flows: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of both sides and their origin; `validation` is empty where all examples are trained on."""
+
+    train: list[Row]
+    validation: list[Row]
+    origin: DataOrigin
+
+
+class Tokenized(NamedTuple):
+    """The examples that fit, and the length in tokens of each that was dropped, by its name."""
+
+    kept: list[Tokens]
+    dropped: dict[str, int]
+
+
+def find_data(output: Path) -> Data:
+    """Read the rows that `prepare-data` left in its output folder, with what its manifests say of them.
+
+    Raises:
+        WorkspaceError: there is no finished split, or a stage before it was run anew since.
+        ConfigError: rows cannot be read, or come from more than one prompt template or command language.
+    """
+    workspace = Workspace(output)
+    folder = workspace.folder(SPLIT)
+    if not (folder / MANIFEST).is_file():
+        raise WorkspaceError(
+            f"{folder} holds no finished split. Run `rasa-ft prepare-data` first, give the folder that it wrote to, or "
+            "give files with --train-file and --val-file."
+        )
+    data_hash = workspace.fingerprint(SPLIT)
+    card = workspace.card()
+    templates = _one_template(workspace.examples(), workspace.annotations(), output)
+    files = {name: folder / name for name in (_TRAIN, _VALIDATION)}
+    _check_files(files.values())
+    origin = DataOrigin(
+        source=str(output),
+        data_hash=data_hash,
+        files={name: sha256(path) for name, path in files.items()},
+        templates={name: _hash(card.templates[name]) if name in card.templates else "" for name in templates},
+        rasa_version=card.rasa_version,
+        syntax=card.syntax,
+        generator=card.generator,
+        assistant=card.model,
+        assistant_hash=card.fingerprint,
+        flows=tuple(card.flows),
+        notes=_edited(folder, files),
+    )
+    return _data(files[_TRAIN], files[_VALIDATION], origin)
+
+
+def given_data(train_file: Path, val_file: Path | None) -> Data:
+    """Read rows of any files; nothing but their bytes is known of them.
+
+    Raises:
+        ConfigError: a file or a row cannot be read.
+    """
+    given = [file for file in (train_file, val_file) if file is not None]
+    _check_files(given)
+    files = {str(file): sha256(file) for file in given}
+    note = "Nothing is known of the prompt templates, the Rasa version and the flows of these files."
+    data_hash = hashlib.sha256(json.dumps(list(files.values())).encode()).hexdigest()
+    origin = DataOrigin(source=", ".join(files), data_hash=data_hash, files=files, notes=(note,))
+    return _data(train_file, val_file, origin)
+
+
+def _data(train_file: Path, val_file: Path | None, origin: DataOrigin) -> Data:
+    train = read_rows(train_file)
+    return Data(train, read_rows(val_file, may_be_empty=True) if val_file else [], origin)
+
+
+def _check_files(files: Iterable[Path]) -> None:
+    missing = [f"There is no file {file}." for file in files if not file.is_file()]
+    if missing:
+        raise ConfigError("The rows to train on", missing)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _edited(folder: Path, files: Mapping[str, Path]) -> tuple[str, ...]:
+    """A note where rows are not those that `split` wrote: a user may edit them, but has to know."""
+    written = read_record(folder / MANIFEST, Manifest).files
+    names = [name for name, path in files.items() if written.get(name) != sha256(path)]
+    return (f"{' and '.join(names)} in {folder} were changed after `rasa-ft split` wrote them.",) if names else ()
+
+
+def _one_template(examples: Sequence[Example], files: Iterable[AnnotatedFile], output: Path) -> tuple[str, ...]:
+    """The prompt template of all examples; more than one are refused, and so are two command languages."""
+    template_of = {
+        (conversation.id, index): turn.annotation.template
+        for file in files
+        for conversation in file.conversations
+        for index, turn in conversation.annotated
+        if turn.annotation is not None
+    }
+    templates = Counter(template_of.get((example.test, example.turn), "unknown") for example in examples)
+    syntaxes = Counter(str(example.syntax) for example in examples)
+    problems = []
+    if len(templates) > 1:
+        problems.append(
+            f"The examples come from {len(templates)} prompt templates: {_counted(templates)}. A model learns the one "
+            "that its assistant sends. Annotate all tests with one (`rasa-ft annotate --force`), then run the later "
+            "stages again with --force."
+        )
+    if len(syntaxes) > 1:
+        problems.append(
+            f"The examples are written in {len(syntaxes)} versions of the command language: {_counted(syntaxes)}. "
+            "Annotate all tests with one assistant (`rasa-ft annotate --force`), then run the later stages again with "
+            "--force."
+        )
+    if problems:
+        raise ConfigError(str(output), problems)
+    return tuple(templates)
+
+
+def _counted(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} ({count} example{'s' * (count != 1)})" for name, count in counter.most_common())
+
+
+def read_rows(file: Path, *, may_be_empty: bool = False) -> list[Row]:
+    """Read a file of rows: `prompt` and `completion`, or `messages` of which the last is the answer.
+
+    Raises:
+        ConfigError: the file or rows of it cannot be read, or there are none; names every line.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(str(file), [f"It cannot be read: {error.strerror or error}."]) from error
+    reading = _Reading(file.name)
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if line.strip():
+            reading.add(number, line)
+    if not reading.rows and not reading.problems and not may_be_empty:
+        reading.problems.append(
+            "There are no rows to train on. Look at the summaries of the stages that made the file, or give another."
+        )
+    if reading.problems:
+        raise ConfigError(str(file), _shortened(reading.problems))
+    return reading.rows
+
+
+def _shortened(problems: Sequence[str]) -> list[str]:
+    more = len(problems) - _SHOWN
+    return [*problems[:_SHOWN], f"... and {more} more."] if more > 0 else [*problems]
+
+
+class _Problem(Exception):
+    """What is wrong with a row, as the end of a sentence that begins with the line."""
+
+
+class _Reading:
+    """Collects the rows of one file, and the problems of all lines."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._format: tuple[str, int] | None = None
+        self.rows: list[Row] = []
+        self.problems: list[str] = []
+
+    def add(self, number: int, line: bytes) -> None:
+        try:
+            value = _parsed(line)
+            found = _format(value)
+            if self._format is None:
+                self._format = (found, number)
+            elif self._format[0] != found:
+                raise _Problem(f"has {found}, but line {self._format[1]} has {self._format[0]}: one format for a file")
+            messages, completion = _of_messages(value) if found == "messages" else _of_prompt(value)
+        except _Problem as problem:
+            self.problems.append(f"Line {number} {problem}.")
+        else:
+            self.rows.append(Row(f"{self._name} line {number}", messages, completion))
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _Problem(f"is not UTF-8 (byte {error.start + 1})") from error
+    except json.JSONDecodeError as error:
+        raise _Problem(f"is not JSON: {error.msg} at character {error.pos + 1}") from error
+    except RecursionError as error:
+        raise _Problem("is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise _Problem(f"is {_kind(value)}, not an object with prompt and completion or with messages")
+    return value
+
+
+def _format(value: Mapping[str, Any]) -> Literal["messages", "prompt and completion"]:
+    if "messages" in value:
+        if "prompt" in value or "completion" in value:
+            raise _Problem("has messages as well as prompt or completion; one of both is meant")
+        return "messages"
+    missing = [key for key in ("prompt", "completion") if key not in value]
+    if missing:
+        has = ", ".join(map(str, value)) or "nothing"
+        raise _Problem(f"has no {' and no '.join(missing)} (it has {has})")
+    return "prompt and completion"
+
+
+def _of_prompt(value: Mapping[str, Any]) -> tuple[tuple[dict[str, str], ...], str]:
+    prompt, completion = _text(value["prompt"], "the prompt"), _text(value["completion"], "the completion")
+    return ({"role": "user", "content": prompt},), completion
+
+
+def _of_messages(value: Mapping[str, Any]) -> tuple[tuple[dict[str, str], ...], str]:
+    messages = value["messages"]
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise _Problem("has messages that are no list of objects with role and content")
+    read = [_message(message, number) for number, message in enumerate(messages, 1)]
+    if len(read) < 2 or read[-1]["role"] != "assistant" or read[-2]["role"] != "user":
+        roles = ", ".join(message["role"] for message in read) or "nobody"
+        raise _Problem(f"has messages of {roles}; the last two must be of user and assistant")
+    return tuple(read[:-1]), read[-1]["content"]
+
+
+def _message(message: Mapping[str, Any], number: int) -> dict[str, str]:
+    if message.get("role") not in _ROLES:
+        raise _Problem(f"has message {number} with role {message.get('role')!r}; it must be {', '.join(_ROLES)}")
+    return {"role": message["role"], "content": _text(message.get("content"), f"the content of message {number}")}
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise _Problem(f"is wrong: {what} is {_kind(value)}, not a text")
+    if not value.strip():
+        raise _Problem(f"is wrong: {what} is empty")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _Problem(f"is wrong: {what} has half a character (a lone surrogate)") from error
+    return value
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "an object",
+    }
+    return names[type(value)]
+
+
+def tokenize(
+    rows: Sequence[Row], chat: Chat, max_length: int, over_length: Literal["refuse", "drop"] = "refuse"
+) -> Tokenized:
+    """Turn rows into examples. Every row is kept as a whole, or is dropped with its name, or is refused.
+
+    Raises:
+        ConfigError: examples are longer than `max_length` tokens and may not be dropped, none is left, or an answer
+            cannot be learned with this tokenizer; names them.
+    """
+    from rasa_ft_ext.train.chat import UnlearnableError
+
+    examples: list[Tokens] = []
+    problems: list[str] = []
+    for row in rows:
+        try:
+            ids, prompt_length = chat.example_ids(row.messages, row.completion)
+        except UnlearnableError as error:
+            problems.append(f"{row.name}: {error}")
+        else:
+            examples.append(Tokens(row.name, tuple(ids), prompt_length, row.completion))
+    if problems:
+        raise ConfigError("Rows that cannot be learned", _shortened(problems))
+    long = {example.name: len(example.ids) for example in examples if len(example.ids) > max_length}
+    kept = [example for example in examples if example.name not in long]
+    if long and (over_length == "refuse" or not kept):
+        where = f"{len(long)} of {len(rows)} examples are longer than {max_length} tokens"
+        raise ConfigError(where, _too_long(long, some_fit=bool(kept)))
+    return Tokenized(kept, long)
+
+
+def _too_long(long: Mapping[str, int], *, some_fit: bool) -> list[str]:
+    shown = [f"{name}: {length} tokens" for name, length in [*long.items()][:_SHOWN_LONG]]
+    if len(long) > _SHOWN_LONG:
+        shown.append(f"... and {len(long) - _SHOWN_LONG} more")
+    way = ", or leave them out with --over-length drop" if some_fit else "; none would be left without them"
+    return [*shown, f"Nothing is cut off. Train with --max-length {max(long.values())}{way}."]
