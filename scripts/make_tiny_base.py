@@ -2,20 +2,24 @@
 
     python scripts/make_tiny_base.py ROWS.jsonl FOLDER [--hidden 192] [--layers 4] [--vocab 2048] [--json FILE]
 
-The tokenizer is a byte-level BPE learned from the rows, so any text can be written with it; the model is a Llama with
-random weights. It has a chat template, and a generation config that names the token at which it stops. The same rows,
-sizes and seed give the same bytes. It knows nothing before it is trained.
+The tokenizer is a byte-level BPE learned from the rows, so any text can be written with it; a line that many prompts
+have, such as those of the prompt template, is one token, or a model that small would spend itself on reading. The model
+is a Llama with random weights. It has a chat template, and a generation config that names the token at which it stops.
+The same rows, sizes and seed give the same bytes. It knows nothing before it is trained.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from rasa_ft_ext.commands import Syntax, read
 from rasa_ft_ext.errors import ConfigError, RasaFtError
 from rasa_ft_ext.train.data import Row, read_rows
 
@@ -31,6 +35,9 @@ CHAT_TEMPLATE = """\
 
 # A word with the space or sign before it, a single digit, signs, line feeds, other spaces.
 WORDS = r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+LINE = 12  # the shortest line, in characters, that is worth a token
 
 
 def main() -> int:
@@ -107,7 +114,7 @@ def _check(hidden: int, heads: int, vocab: int) -> None:
 
 def make_tokenizer(rows: list[Row], vocab: int) -> Any:
     """Learn a byte-level BPE of at most `vocab` tokens from prompts and completions."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
@@ -122,8 +129,11 @@ def make_tokenizer(rows: list[Row], vocab: int) -> Any:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    texts = [message["content"] for row in rows for message in row.messages] + [row.completion for row in rows]
+    lines = common_lines(rows)
+    known = set(lines)
+    texts = [line for row in rows for line in _lines(row) if line not in known] + [row.completion for row in rows]
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(line, normalized=False) for line in lines])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -133,6 +143,29 @@ def make_tokenizer(rows: list[Row], vocab: int) -> Any:
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+
+
+def common_lines(rows: list[Row]) -> list[str]:
+    """The lines that half of the prompts have, and those of a tenth that hold no value which an answer may copy."""
+    counts = Counter(line for row in rows for line in {*_lines(row)})
+    values = {re.escape(value) for row in rows for value in _values(row.completion)}
+    copied = re.compile(rf"\b({'|'.join(sorted(values, key=len, reverse=True))})\b") if values else None
+    return sorted(
+        line
+        for line, count in counts.items()
+        if len(line) >= LINE
+        and (count >= len(rows) / 2 or (count >= len(rows) / 10 and not (copied and copied.search(line))))
+    )
+
+
+def _lines(row: Row) -> list[str]:
+    return [line for message in row.messages for line in message["content"].splitlines(keepends=True)]
+
+
+def _values(completion: str) -> set[str]:
+    """The values that an answer sets slots to, in whichever syntax it is written."""
+    commands = [command for syntax in get_args(Syntax) for command in read(completion, syntax)]
+    return {command.args[1] for command in commands if command.type == "SetSlot" and command.args[1]}
 
 
 def make_model(

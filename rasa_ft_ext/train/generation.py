@@ -17,7 +17,7 @@ from transformers import DynamicCache, GenerationConfig
 from rasa_ft_ext.train.tree import common_length
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def answers(
     model: Any,
     prompts: Sequence[tuple[int, ...]],

@@ -90,7 +90,6 @@ def merged_model(model: Any, dtype: Any) -> Any:
 
     trained = _without_peft(model)
     config = copy.deepcopy(trained.config)
-    config.dtype = dtype
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     with torch.device("meta"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rasa_ft_ext.errors import TrainingError
@@ -77,7 +78,7 @@ def _batches(settings: TrainSettings, examples: Sequence[Tokens]) -> Iterator[Se
 
 def _where_they_part(examples: Sequence[Tokens], tokenizer: Any) -> str:
     """Say where most prompts begin to differ: a date near the top, say."""
-    pairs = list(zip(examples, examples[1:], strict=False))
+    pairs = list(pairwise(examples))
     if not pairs:
         return "there is one example only"
     depths = sorted(common_length(one.ids, other.ids) for one, other in pairs)

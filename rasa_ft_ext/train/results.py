@@ -28,11 +28,13 @@ from rasa_ft_ext.train.evaluation import Evaluation
 from rasa_ft_ext.train.folder import KEY, ModelFolder
 from rasa_ft_ext.train.plan import SharingPlan
 from rasa_ft_ext.train.plots import plot_history
+from rasa_ft_ext.train.preparation import Prepared
 from rasa_ft_ext.train.settings import dump
-from rasa_ft_ext.train.stage import SAMPLE, Prepared, TrainSummary, evaluator_for, longest_answer
+from rasa_ft_ext.train.summary import TrainSummary
 from rasa_ft_ext.train.verdict import Verdict, judge
-from rasa_ft_ext.workspace import SUMMARY, read_summary, write_json, write_jsonl, write_record
+from rasa_ft_ext.workspace import SUMMARY, write_json, write_jsonl, write_record
 
+SAMPLE = 2000  # examples that are enough to tell how well the training set was learned
 COMPARED = 512  # examples that adapter and merged model are compared on; all logits of their answers are kept meanwhile
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
@@ -49,10 +51,6 @@ class Trained:
     @property
     def best_step(self) -> int | None:
         return self.state.best_global_step if self.prepared.validation else None
-
-
-def read_train_summary(folder: Path) -> TrainSummary:
-    return read_summary(folder, TrainSummary)
 
 
 def write_results(trained: Trained, folder: ModelFolder, progress: Progress) -> TrainSummary:
@@ -117,7 +115,7 @@ def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Pa
         examples,
         end=chat.stop_ids,
         pad=chat.pad_id,
-        longest=min(settings.answers_max_tokens, longest_answer(examples)),
+        longest=prepared.longest_answer(examples),
         batch_size=settings.eval_batch_size,
         autocast=computing if computing != model.dtype else None,
     )
@@ -146,7 +144,7 @@ def _evaluated(trained: Trained, examples: Sequence[Tokens], what: str, progress
     if not examples:
         return None
     progress.start(what, len(examples))
-    evaluator = evaluator_for(trained.prepared, list(examples), trained.plan.on)
+    evaluator = trained.prepared.evaluator(examples, sharing=trained.plan.on)
     model = trained.trainer.model_wrapped if evaluator.in_step else trained.trainer.model
     found: Evaluation = evaluator.run(model, progress.step)
     return found

@@ -10,88 +10,17 @@ one that is finished is not run again. `rasa_ft_ext.train.results` writes what i
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rasa_ft_ext._version import __version__
-from rasa_ft_ext.commands import Syntax
-from rasa_ft_ext.conversation import Record
-from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.progress import Progress
-from rasa_ft_ext.train.base import (
-    BaseRecord,
-    adapter_in_fp32,
-    describe_base,
-    load_base,
-    memory_advice,
-    pick_device,
-    quantization_config,
-)
-from rasa_ft_ext.train.chat import Chat, load_chat
-from rasa_ft_ext.train.data import Data, Tokens, find_data, given_data, tokenize
+from rasa_ft_ext.train.base import adapter_in_fp32, load_base, memory_advice
 from rasa_ft_ext.train.folder import TENSORBOARD, ModelFolder
 from rasa_ft_ext.train.plan import SharingPlan, plan_sharing
+from rasa_ft_ext.train.preparation import Prepared, Rows, prepare
 from rasa_ft_ext.train.settings import TrainSettings
-
-SAMPLE = 2000  # examples that are enough to tell how well the training set was learned
-DEFAULT_SYNTAX: Syntax = "v2"  # what Rasa's newer command generators speak
-
-Rows = Path | tuple[Path, Path | None]
-
-
-class TrainSummary(Record):
-    """What came out of a training, as the command line shows it.
-
-    Accuracies are shares of examples whose answer has just the expected commands; None where there was nothing to
-    measure on. `tokens` are those of an epoch, `computed_tokens` those that were left after prefix sharing.
-    """
-
-    base_model: str
-    method: str
-    examples: int
-    validation_examples: int
-    tokens: int
-    computed_tokens: int
-    steps: int
-    best_step: int | None
-    train_accuracy: str
-    validation_accuracy: str
-    merged_model: str
-    verdict: tuple[str, ...] = ()
-    what_to_try: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a training starts from, checked."""
-
-    settings: TrainSettings
-    data: Data
-    chat: Chat
-    base: BaseRecord
-    device: str
-    syntax: Syntax
-    train: list[Tokens]
-    validation: list[Tokens]
-    dropped: tuple[str, ...]
-    final: bool
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """All that the model depends on."""
-        ignored = {"report_to", "eval_batch_size", "device"}
-        return {
-            "version": __version__,
-            "data": self.data.origin.data_hash,
-            "files": self.data.origin.files,
-            "base": self.base.model_dump(mode="json"),
-            "chat_template": self.chat.template,
-            "final": self.final,
-            **self.settings.model_dump(mode="json", exclude=ignored),
-        }
+from rasa_ft_ext.train.summary import TrainSummary
+from rasa_ft_ext.workspace import read_summary
 
 
 def train(
@@ -123,50 +52,11 @@ def train(
     prepared = prepare(rows, settings, final=final)
     folder = ModelFolder(out, prepared.key, force=force)
     if folder.is_done():
-        from rasa_ft_ext.train.results import read_train_summary
-
-        return read_train_summary(out)
+        return read_summary(out, TrainSummary)
     for note in (*prepared.data.origin.notes, *prepared.chat.notes):
         progress.note(note)
     with memory_advice(settings):
         return _train(prepared, folder, progress)
-
-
-def prepare(rows: Rows, settings: TrainSettings, *, final: bool = False) -> Prepared:
-    """Look at everything that can be wrong, and turn the rows into tokens.
-
-    Raises:
-        RasaFtError: something is.
-    """
-    data = find_data(rows) if isinstance(rows, Path) else given_data(*rows)
-    if final:
-        data = replace(data, train=[*data.train, *data.validation], validation=[])
-    device = pick_device(settings.device)
-    quantization_config(settings, device)
-    if settings.prefix_sharing == "on" and settings.batch_size == 1:
-        raise ConfigError("settings", ["prefix_sharing is on, but with a batch_size of 1 there is nothing to share."])
-    chat = load_chat(
-        settings.base_model,
-        revision=settings.revision,
-        chat_template=settings.chat_template,
-        chat_template_kwargs=settings.chat_template_kwargs,
-    )
-    train_tokens, dropped = tokenize(data.train, chat, settings.max_length, settings.over_length)
-    validation, dropped_there = tokenize(data.validation, chat, settings.max_length, settings.over_length)
-    if not train_tokens:
-        raise ConfigError(str(data.origin.source), ["No example to train on is left."])
-    return Prepared(
-        settings=settings,
-        data=data,
-        chat=chat,
-        base=describe_base(settings),
-        device=device,
-        syntax=settings.syntax or data.origin.syntax or DEFAULT_SYNTAX,
-        train=train_tokens,
-        validation=validation,
-        dropped=tuple(f"{name}: {length} tokens" for name, length in {**dropped, **dropped_there}.items()),
-        final=final,
-    )
 
 
 def _train(prepared: Prepared, folder: ModelFolder, progress: Progress) -> TrainSummary:
@@ -207,7 +97,7 @@ def _trainer(prepared: Prepared, model: Any, plan: SharingPlan, folder: ModelFol
         chat=prepared.chat,
         examples=prepared.train,
         sharing=plan.on,
-        evaluator=evaluator_for(prepared, prepared.validation, plan.on) if evaluates else None,
+        evaluator=prepared.evaluator(prepared.validation, sharing=plan.on) if evaluates else None,
         callbacks=[
             Reporter(progress),
             Keeper(folder.ended),
@@ -216,27 +106,6 @@ def _trainer(prepared: Prepared, model: Any, plan: SharingPlan, folder: ModelFol
     )
     adapter_in_fp32(trainer.model)
     return trainer
-
-
-def evaluator_for(prepared: Prepared, examples: list[Tokens], sharing: bool) -> Any:
-    """What measures loss and command accuracy on these examples."""
-    from rasa_ft_ext.train.evaluation import Evaluator
-
-    return Evaluator(
-        examples=examples,
-        chat=prepared.chat,
-        syntax=prepared.syntax,
-        flows=prepared.data.origin.flows or None,
-        sharing=sharing,
-        batch_size=prepared.settings.eval_batch_size,
-        longest=min(prepared.settings.answers_max_tokens, longest_answer(examples)),
-        in_step=os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true",
-    )
-
-
-def longest_answer(examples: list[Tokens]) -> int:
-    """Enough tokens for any answer that may be right: twice the longest expected one, and some."""
-    return 2 * max((len(example.ids) - example.prompt_length for example in examples), default=0) + 8
 
 
 def _run(trainer: Any, folder: ModelFolder, checkpoint: str | None, progress: Progress) -> Any:

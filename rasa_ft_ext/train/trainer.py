@@ -27,7 +27,7 @@ from rasa_ft_ext.train.sharing import shared_logits
 POINTS_AN_EPOCH = 10  # of the curve of the training loss
 
 
-class CommandTrainer(SFTTrainer):
+class CommandTrainer(SFTTrainer):  # type: ignore[misc]
     """Trains on `examples`, and evaluates with `evaluator` if there is one.
 
     Args:
@@ -98,7 +98,7 @@ class CommandTrainer(SFTTrainer):
         self.model.eval()  # TRL keeps what it logs by mode
         self.log(metrics)
         self._evaluated(evaluation)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 

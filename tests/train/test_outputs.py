@@ -11,8 +11,9 @@ pytest.importorskip("peft")
 
 from rasa_ft_ext.errors import TrainingError  # noqa: E402
 from rasa_ft_ext.train import outputs  # noqa: E402
-from rasa_ft_ext.train.base import check_adapter, describe_base, load_base  # noqa: E402
+from rasa_ft_ext.train.base import BASE_FILE, BaseRecord, check_adapter, describe_base, load_base  # noqa: E402
 from rasa_ft_ext.train.outputs import merged_model, save_4bit, save_adapter, save_merged  # noqa: E402
+from rasa_ft_ext.workspace import read_record  # noqa: E402
 from tests.train.builders import END, PAD, examples, settings_for, tokenizer_of, trained, write_base  # noqa: E402
 
 
@@ -88,8 +89,11 @@ def test_biases_of_the_base_are_kept(tmp_path: Path) -> None:
 
 
 def test_the_merged_model_is_saved_in_the_dtype_that_is_asked_for(base: Path, tmp_path: Path) -> None:
-    merged = load(save(trained(base), base, tmp_path / "merged", torch.bfloat16))
-    assert {parameter.dtype for parameter in merged.parameters()} == {torch.bfloat16}
+    from safetensors.torch import load_file
+
+    save(trained(base), base, tmp_path / "merged", torch.bfloat16)
+    saved = load_file(tmp_path / "merged" / "model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.bfloat16}
     assert json.loads((tmp_path / "merged" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
@@ -116,6 +120,7 @@ def test_an_adapter_is_saved_with_its_tokenizer_and_its_base(base: Path, tmp_pat
     settings = settings_for(base)
     save_adapter(model, tokenizer_of(base), tmp_path / "adapter", describe_base(settings))
     check_adapter(tmp_path / "adapter", settings)
+    assert read_record(tmp_path / "adapter" / BASE_FILE, BaseRecord) == describe_base(settings)
     assert tokenizer_of(tmp_path / "adapter").chat_template
     again = PeftModel.from_pretrained(load(base), tmp_path / "adapter")
     assert torch.equal(logits(again), logits(model))

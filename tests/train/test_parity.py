@@ -94,7 +94,7 @@ def test_numbers_that_are_none_are_an_error(base: Path, tmp_path: Path) -> None:
     model = trained(base)
     folder = save(model, base, tmp_path / "merged", torch.float32)
     corrupt(folder, factor=float("nan"))
-    with pytest.raises(ParityError, match="logits differ by nan"):
+    with pytest.raises(ParityError, match=r"val.jsonl line 1: logits differ by nan"):
         check(look(model), folder)
 
 
@@ -150,6 +150,11 @@ def test_a_layer_in_8_bit_is_observed_without_rounding_its_inputs(base: Path) ->
     seen = look(model).logits[0]
     assert (seen - exact).abs().max() < 1e-4
     assert (seen - rounded).abs().max() > 1e-3
+
+
+def test_a_model_is_observed_without_dropout(base: Path) -> None:
+    model = trained(base, lora_dropout=0.5)
+    assert all(torch.equal(one, other) for one, other in zip(look(model).logits, look(model).logits, strict=True))
 
 
 def test_an_answer_stops_with_its_end_token(base: Path) -> None:
