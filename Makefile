@@ -4,8 +4,10 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && echo python3.11 || echo python3)
 PIP := -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-# Two environments: one without Rasa, in which everything from annotations on works, and one with it.
+# Three environments: one without Rasa and PyTorch, in which everything from annotations on works; one to train in; one
+# with everything.
 BASE := .venv-base
+TRAIN := .venv-train
 FULL := .venv
 
 help:  ## show this list
@@ -14,7 +16,11 @@ help:  ## show this list
 demo: $(BASE)/.installed  ## prepare the example's fine-tuning data with a scripted LLM: no Rasa, no key, no network
 	$(BASE)/bin/python scripts/demo.py $(DEMO_ARGS)
 
-test: $(FULL)/.installed $(BASE)/.installed  ## run all tests with Rasa, then those that need none without it
+train-demo: $(TRAIN)/.installed  ## train a tiny model on the example's data on the CPU: no download of weights
+	test -d output/4_train_test_split || $(TRAIN)/bin/python scripts/demo.py
+	$(TRAIN)/bin/python scripts/train_demo.py $(TRAIN_DEMO_ARGS)
+
+test: $(FULL)/.installed $(BASE)/.installed  ## run all tests with everything, then those that need neither Rasa nor PyTorch
 	$(FULL)/bin/python -m pytest $(TEST_ARGS)
 	$(BASE)/bin/python -m pytest $(TEST_ARGS)
 
@@ -25,18 +31,21 @@ check: $(BASE)/.installed  ## ruff, its formatter, mypy
 
 constraints: $(FULL)/.installed  ## write constraints.txt anew from what is installed
 	{ grep '^#' constraints.txt; { grep '; python_version' constraints.txt; \
-	  $(FULL)/bin/python -m pip freeze --all --exclude rasa-ft-ext --exclude pip | \
+	  $(FULL)/bin/python -m pip freeze --all --exclude rasa-ft-ext --exclude pip | sed 's/+cpu$$//' | \
 	  grep -vi -f <(sed -n 's/^\([^#;]*==\).*;.*/^\1/p' constraints.txt); } | sort -f; } > constraints.txt.new
 	mv constraints.txt.new constraints.txt
 
 clean:  ## remove the environments, caches and results
-	rm -rf $(BASE) $(FULL) output dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(BASE) $(TRAIN) $(FULL) output finetuned_demo finetuned_demo_base dist build .pytest_cache .mypy_cache .ruff_cache
 
 $(BASE)/.installed: pyproject.toml constraints.txt
 	$(call environment,$(BASE),dev)
 
 $(FULL)/.installed: pyproject.toml constraints.txt
-	$(call environment,$(FULL),rasa$(comma)dev)
+	$(call environment,$(FULL),rasa$(comma)train$(comma)dev)
+
+$(TRAIN)/.installed: pyproject.toml constraints.txt
+	$(call environment,$(TRAIN),train)
 
 comma := ,
 define environment
@@ -46,4 +55,4 @@ define environment
 	@touch $@
 endef
 
-.PHONY: help demo test check constraints clean
+.PHONY: help demo train-demo test check constraints clean

@@ -13,6 +13,7 @@ licence of Rasa is not looked at here: the commands do that.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rasa_ft_ext.annotate import recorded
 from rasa_ft_ext.annotate import stage as annotating
@@ -31,6 +32,11 @@ from rasa_ft_ext.split import stage as splitting
 from rasa_ft_ext.split.stage import OutputFormat
 from rasa_ft_ext.split.summary import SplitSummary
 from rasa_ft_ext.workspace import ANNOTATIONS, Workspace
+
+if TYPE_CHECKING:
+    from rasa_ft_ext.train.preparation import Rows
+    from rasa_ft_ext.train.settings import TrainSettings
+    from rasa_ft_ext.train.summary import TrainSummary
 
 
 def prepare_data(
@@ -235,6 +241,43 @@ def split(
     """
     workspace = Workspace(Path(project) / out, force=force)
     return splitting.split(workspace, train_frac=train_frac, seed=seed, output_format=output_format, progress=progress)
+
+
+def train(
+    rows: str | Path | tuple[str | Path, str | Path | None] = "output",
+    *,
+    settings: TrainSettings,
+    out: str | Path = "finetuned_model",
+    project: str | Path = ".",
+    final: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> TrainSummary:
+    """Fine-tune a base model.
+
+    Args:
+        rows: The folder of `prepare_data`, or the files to train on and to validate on.
+        settings: How it is trained; see `rasa_ft_ext.train.settings`.
+        out: Folder that the model is written to.
+        project: The folder that relative paths start from.
+        final: Train on the validation rows as well.
+        force: Start anew and replace a model that is there.
+        progress: Is told how far it is.
+
+    Raises:
+        RasaFtError: something cannot work; says what to do.
+    """
+    from rasa_ft_ext.train.libraries import require_libraries
+
+    require_libraries()
+    from rasa_ft_ext.train import stage
+
+    if isinstance(rows, tuple):
+        first, second = rows
+        given: Rows = (Path(project, first), Path(project, second) if second is not None else None)
+    else:
+        given = Path(project, rows)
+    return stage.train(given, out=Path(project, out), settings=settings, final=final, force=force, progress=progress)
 
 
 def _check(where: str, *, concurrency: int = 1, num_rephrases: int = 0, slot_values: SlotValues = "own") -> None:

@@ -21,7 +21,7 @@ COLUMNS = 100
 HEADER = """\
 # Help pages
 
-What `rasa-ft --help` and `rasa-ft COMMAND --help` print. The commands from `prepare-data` to `split` exist as
+What `rasa-ft --help` and `rasa-ft COMMAND --help` print. The commands from `prepare-data` to `sweep` exist as
 `rasa llm finetune COMMAND`, too, with the same flags; there Rasa words the logging flags itself. This file is
 generated: run `python scripts/write_help.py` after a change.
 """

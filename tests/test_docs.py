@@ -1,7 +1,7 @@
 """The documentation says what is true: its examples load, parse and run, its links lead somewhere, nothing is missing.
 
-The first line of a block says what it is: `# answers.yml`, `# rephrase.yml`, `# endpoints.yml` or `# tests.yml` in
-YAML, and `# runs` in Python.
+The first line of a block says what it is: `# answers.yml`, `# rephrase.yml`, `# endpoints.yml`, `# tests.yml` or
+`# train.yml` in YAML, and `# runs` in Python.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from rasa_ft_ext.llm.scripted import Script
 from rasa_ft_ext.llm.settings import read_model_groups
 from rasa_ft_ext.rephrase import verdict
 from rasa_ft_ext.rephrase.config import VARIABLES, read_config
+from rasa_ft_ext.scores import Rates, Scores
+from rasa_ft_ext.train.settings import TrainSettings, load_settings, recipes
 from scripts.write_help import help_pages
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +42,8 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-_FLAGS_OF_OTHERS = {"--config", "--json"}  # of `rasa train` and of scripts
+# Of `rasa train`, of scripts, of TensorBoard, and the beginnings of two of `accelerate launch`.
+_FLAGS_OF_OTHERS = {"--config", "--json", "--logdir", "--num"}
 
 
 class Block(NamedTuple):
@@ -132,6 +135,27 @@ def test_e2e_tests_can_be_read(block: Block, tmp_path: Path) -> None:
     from rasa_ft_ext.rasa_pro.suite import read_suite
 
     assert read_suite(written(block, tmp_path)).tests
+
+
+@each("yaml", "train.yml")
+def test_settings_of_a_training_load(block: Block, tmp_path: Path) -> None:
+    load_settings(written(block, tmp_path), None, {}, project=tmp_path)
+
+
+def test_the_recipes_are_those_that_ship() -> None:
+    page = (DOCS / "train.md").read_text(encoding="utf-8")
+    for name in recipes():
+        settings = load_settings(None, name, {})
+        assert f"| `{name}` | {settings.base_model} | `{settings.method}` |" in page
+
+
+def test_the_defaults_of_a_training_are_those_of_its_settings() -> None:
+    page = (DOCS / "train.md").read_text(encoding="utf-8")
+    for name, field in TrainSettings.model_fields.items():
+        default = field.default[0] if isinstance(field.default, tuple) else field.default
+        if isinstance(default, int | float | str) and not isinstance(default, bool):
+            shown = f"`{default}`" if isinstance(default, str) else f"{default:g}"
+            assert f"| `--{name.replace('_', '-')}` | {shown} |" in page
 
 
 @each("json")
@@ -258,6 +282,7 @@ def test_every_line_on_a_difference_names_a_test() -> None:
     ("page", "names"),
     [
         ("dataset.md", list(Example.model_fields)),
+        ("train.md", [*Scores.model_fields, *Rates.model_fields]),
         ("rephrase.md", list(VARIABLES)),
         ("rephrase.md", [verdict.OTHER_COMMANDS, verdict.OTHER_VALUES, verdict.NOT_READABLE, verdict.CALL_FAILED]),
         (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,17 @@ import pytest
 import rasa_ft_ext
 
 PACKAGE = Path(rasa_ft_ext.__file__).parent
-STAGES = {"annotate", "rephrase", "dataset", "split"}
-HEAVY = {"litellm", "torch", "transformers", "trl", "peft", "rasa", "aiohttp"}
+STAGES = {"annotate", "rephrase", "dataset", "split", "train"}
+TRAINING = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "safetensors", "optuna"}
+HEAVY = {*TRAINING, "litellm", "rasa", "aiohttp", "matplotlib", "huggingface_hub", "fsspec"}
+# What works with tensors all the time and is imported in functions only; importing it brings the training libraries in.
+WITH_TENSORS = {
+    f"rasa_ft_ext.train.{name}"
+    for name in (
+        *("batches", "evaluation", "exactness", "generation", "reporting", "results", "sharing", "trainer"),
+        "wholeness",
+    )
+}
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
@@ -41,11 +52,39 @@ def test_rasa_is_imported_in_one_place_only(file: str) -> None:
     assert fenced or not roots & {"rasa", "rasa_sdk", "pypred"}
 
 
+def module(file: str) -> str:
+    return f"rasa_ft_ext.{file.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}"
+
+
 @pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("rasa_pro/")])
 def test_heavy_libraries_are_imported_where_they_are_used(file: str) -> None:
-    roots = {name.split(".")[0] for name in imported(file, at_the_top=True)}
+    names = set(imported(file, at_the_top=True))
+    roots = {name.split(".")[0] for name in names}
     served = {"aiohttp"} if file.startswith("llm/scripted") else set()
+    if module(file) in WITH_TENSORS:
+        assert roots & TRAINING or names & WITH_TENSORS, "needs no place among WITH_TENSORS any more"
+        served = TRAINING
+    else:
+        assert not names & WITH_TENSORS
     assert not roots & (HEAVY - served)
+
+
+def test_what_works_with_tensors_is_there() -> None:
+    assert set(map(module, FILES)) >= WITH_TENSORS
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("api", "cli.main", "cli.train", "cli.export", "export", "scores"),
+        *("train.chat", "train.data", "train.plan", "train.settings", "train.stage", "train.verdict"),
+    ],
+)
+def test_no_training_library_is_loaded_before_it_is_needed(file: str) -> None:
+    heavy = sorted(TRAINING | {"matplotlib", "huggingface_hub"})
+    code = f"import sys, rasa_ft_ext.{file}; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("rasa_pro/")])

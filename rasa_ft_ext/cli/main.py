@@ -25,6 +25,7 @@ STAGES = {
     "dataset": "Recombine the passing paraphrases into new conversations, one example for every user message.",
     "split": "Divide the examples into training and validation data, by test case.",
     "train": "Fine-tune a small model on the data, measure its commands, and merge and check what is served.",
+    "sweep": "Train with several settings, compare their commands on the same examples, and name the best.",
 }
 TOOLS = {
     "export": "Copy a model to an object store, the Hugging Face Hub or a folder, and prove that it arrived.",

@@ -37,6 +37,8 @@ _WORDS = {
     "num_ft_data_points": "examples",
     "num_train_data_points": "examples to train on",
     "num_val_data_points": "examples to validate on",
+    "tokens": "tokens of an epoch",
+    "computed_tokens": "of these computed",
 }
 
 
@@ -54,7 +56,7 @@ def guarded(run: Callable[[Namespace], int], args: Namespace) -> int:
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one has nothing left to stop
         warnings.simplefilter("ignore")  # calls that were cut off are not worth a line each
-        print_error("Interrupted. Finished stages are kept: the same command goes on after them.")
+        print_error("Interrupted. What was finished is kept: the same command goes on from there.")
         return INTERRUPTED
 
 

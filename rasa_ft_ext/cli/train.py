@@ -7,19 +7,19 @@ and not imported, because it needs pydantic, which takes longer to load than `ra
 from __future__ import annotations
 
 import ast
+import logging
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Iterator
-from importlib.util import find_spec
 from inspect import cleandoc
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rasa_ft_ext.cli import arguments, output
+from rasa_ft_ext.train.libraries import require_libraries
 
 SETTINGS = Path(__file__).parents[1] / "train" / "settings.py"
 RECIPES = SETTINGS.with_name("recipes")
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 GROUPS = {
     "Model": ("base_model", "revision", "chat_template", "chat_template_kwargs"),
@@ -68,23 +68,30 @@ def _fields(body: list[ast.stmt]) -> Iterator[tuple[str, Setting]]:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("output", nargs="?", help="Folder with the results of `split` (default: output).")
-    parser.add_argument("-o", "--out", help="The same folder, given as a flag.")
-    arguments.add_project(parser)
+    add_rows(parser)
     parser.add_argument(
         "--out-model", metavar="DIR", default="finetuned_model", help="Folder that the model is written to."
     )
-    parser.add_argument("--force", action="store_true", help="Train anew and replace what is in the model's folder.")
     parser.add_argument(
-        "--train-file", metavar="FILE", help="Rows to train on, in place of those in the folder with the results."
+        "--force", action="store_true", help="Train anew; everything in the model's folder is removed first."
     )
-    parser.add_argument("--val-file", metavar="FILE", help="Rows to validate on, with --train-file.")
     parser.add_argument(
         "--final",
         action="store_true",
         help="Train on the training and the validation rows together, when the settings have been chosen.",
     )
     add_settings(parser)
+
+
+def add_rows(parser: ArgumentParser) -> None:
+    """Where the rows are that `rows_of` gives."""
+    parser.add_argument("output", nargs="?", help="Folder with the results of `split` (default: output).")
+    parser.add_argument("-o", "--out", help="The same folder, given as a flag.")
+    arguments.add_project(parser)
+    parser.add_argument(
+        "--train-file", metavar="FILE", help="Rows to train on, in place of those in the folder with the results."
+    )
+    parser.add_argument("--val-file", metavar="FILE", help="Rows to validate on, with --train-file.")
 
 
 def add_settings(parser: ArgumentParser) -> None:
@@ -127,22 +134,35 @@ def given_settings(args: Namespace) -> dict[str, object]:
 
 
 def run(args: Namespace) -> int:
+    from rasa_ft_ext.train.processes import one_voice
+
+    with one_voice():
+        return _train(args)
+
+
+def _train(args: Namespace) -> int:
+    from rasa_ft_ext.train.processes import is_first
     from rasa_ft_ext.train.settings import load_settings
 
-    rows = _rows(args)
+    rows = rows_of(args)
     file = Path(args.project, args.settings) if args.settings else None
     settings = load_settings(file, args.recipe, given_settings(args), project=Path(args.project))
     require_libraries()
     from rasa_ft_ext.train import stage
 
     out = Path(args.project, args.out_model)
+    how: dict[str, Any] = {"out": out, "settings": settings, "final": args.final, "force": args.force}
+    if not is_first():
+        logging.disable(logging.WARNING)  # the first process says the same
+        stage.train(rows, **how)
+        return 0
     with output.progress(args) as shown:
-        summary = stage.train(rows, out=out, settings=settings, final=args.final, force=args.force, progress=shown)
+        summary = stage.train(rows, **how, progress=shown)
     output.print_summary("Fine-tuned model", summary, out, shown)
     return 0
 
 
-def _rows(args: Namespace) -> Path | tuple[Path, Path | None]:
+def rows_of(args: Namespace) -> Path | tuple[Path, Path | None]:
     """The folder with the results of the stages before, or the files to train on and to validate on."""
     from rasa_ft_ext.errors import ConfigError
 
@@ -155,15 +175,3 @@ def _rows(args: Namespace) -> Path | tuple[Path, Path | None]:
             "arguments", [f"The rows are given twice: as {args.output or args.out} and with --train-file."]
         )
     return Path(args.project, args.train_file), Path(args.project, args.val_file) if args.val_file else None
-
-
-def require_libraries() -> None:
-    """Say what to install where a library is missing that a training needs.
-
-    Raises:
-        MissingExtraError: one of them is not there.
-    """
-    if any(find_spec(name) is None for name in LIBRARIES):
-        from rasa_ft_ext.errors import MissingExtraError
-
-        raise MissingExtraError("PyTorch with the training libraries", "train")

@@ -21,6 +21,7 @@ from typing import Any
 from rasa_ft_ext.conversation import Record
 from rasa_ft_ext.errors import MissingExtraError, TrainingError
 from rasa_ft_ext.train.hub import hub_error, reach
+from rasa_ft_ext.train.processes import share_a_model
 from rasa_ft_ext.train.settings import TrainSettings
 from rasa_ft_ext.workspace import read_record
 
@@ -368,9 +369,8 @@ def _smaller(settings: TrainSettings) -> Iterator[str]:
 
 
 def _device_map(settings: TrainSettings, device: str) -> dict[str, Any] | None:
-    """Straight to its device where that is known; several processes move unquantised models themselves (DDP, FSDP)."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if several and settings.method != "qlora":
+    """Straight to its device; to the CPU where FSDP is going to divide it."""
+    if share_a_model() and settings.method != "qlora":
         return None
     if device == "cuda":
         return {"": int(os.environ.get("LOCAL_RANK", "0"))}

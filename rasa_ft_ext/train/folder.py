@@ -26,7 +26,8 @@ from rasa_ft_ext.workspace import MANIFEST, write_json
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 KEY = "training.json"  # what a training depends on
-_WHOLE = "complete"
+_WHOLE = "complete"  # names the files of a checkpoint: one that is being removed may still have this one
+_DRAFT = ".results-"
 
 
 class ModelFolder:
@@ -35,7 +36,7 @@ class ModelFolder:
     Args:
         root: The folder; it need not exist yet.
         key: What the training depends on: settings, data, base model.
-        force: Start anew and replace what is there.
+        force: Start anew and replace the model that is there.
     """
 
     def __init__(self, root: Path, key: Mapping[str, Any], *, force: bool) -> None:
@@ -47,32 +48,30 @@ class ModelFolder:
     def checkpoints(self) -> Path:
         return self.root / CHECKPOINTS
 
-    @property
-    def ended(self) -> Path:
-        """The Trainer's state once the training itself has ended, and only the results are to be written."""
-        return self.checkpoints / "ended.json"
-
     def is_done(self) -> bool:
         """Whether the results of just this training are there.
 
         Raises:
-            ForeignResultsError: the folder holds something else, and `force` is off.
+            ForeignResultsError: the folder holds another model, and `force` is off; or it holds anything else.
         """
-        if self._force or not self.root.exists():
+        if not self.root.exists():
             return False
         if not self.root.is_dir():
             raise ForeignResultsError(f"{self.root} is a file. Give another folder with --out-model.")
-        manifest = self.root / MANIFEST
-        if manifest.is_file():
-            self._refuse_others(_read(self.root / KEY), "a model of another training")
-            return True
-        if (self.checkpoints / KEY).is_file():
-            self._refuse_others(_read(self.checkpoints / KEY), "the checkpoints of another training")
-        elif any(self.root.iterdir()):
+        started, finished = self.checkpoints / KEY, self.root / KEY
+        if not started.is_file() and not finished.is_file() and any(path.is_file() for path in self.root.rglob("*")):
             raise ForeignResultsError(
-                f"{self.root} holds files that rasa-ft did not write. Give another folder with --out-model, or --force "
-                "to replace them."
+                f"{self.root} holds files that rasa-ft did not write, and no model of its own. Give another folder "
+                "with --out-model, or empty this one."
             )
+        if self._force:
+            return False
+        if (self.root / MANIFEST).is_file():
+            self._refuse_others(_read(finished), "a model of another training")
+            shutil.rmtree(self.checkpoints, ignore_errors=True)  # a death may have left them
+            return True
+        if started.is_file():
+            self._refuse_others(_read(started), "the checkpoints of another training")
         return False
 
     def _refuse_others(self, found: Any, what: str) -> None:
@@ -92,10 +91,13 @@ class ModelFolder:
         """
         try:
             if self._force:
-                for entry in self.root.iterdir() if self.root.is_dir() else ():
-                    _remove(entry)
+                _remove(self.checkpoints)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_json(self.checkpoints / KEY, self._key)
+            _write_whole(self.checkpoints / KEY, self._key)
+            _remove(self.root / MANIFEST)  # first, so that what is left after a death does not look whole
+            for entry in self.root.iterdir():
+                if entry.name.startswith(_DRAFT) or (self._force and entry != self.checkpoints):
+                    _remove(entry)
             return self._last_checkpoint()
         except OSError as error:
             raise _disk_error(self.root, error) from error
@@ -103,7 +105,7 @@ class ModelFolder:
     def _last_checkpoint(self) -> str | None:
         found: list[tuple[int, Path]] = []
         for folder in self.checkpoints.glob("checkpoint-*"):
-            if (folder / _WHOLE).is_file():
+            if _is_whole(folder):
                 found.append((int(folder.name.rpartition("-")[2]), folder))
             else:
                 _remove(folder)
@@ -116,7 +118,7 @@ class ModelFolder:
         Raises:
             WorkspaceError: the disk is full, or the folder cannot be written.
         """
-        draft = Path(tempfile.mkdtemp(prefix=".results-", dir=self.root))
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self.root))
         try:
             yield draft
             entries = sorted(draft.iterdir(), key=lambda path: path.name == MANIFEST)
@@ -136,7 +138,19 @@ class ModelFolder:
 
 def mark_whole(checkpoint: Path) -> None:
     """Note that all of a checkpoint is written."""
-    (checkpoint / _WHOLE).touch()
+    files = [path.relative_to(checkpoint).as_posix() for path in checkpoint.rglob("*") if path.is_file()]
+    _write_whole(checkpoint / _WHOLE, sorted(files))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    marker = checkpoint / _WHOLE
+    return marker.is_file() and all((checkpoint / name).is_file() for name in json.loads(marker.read_bytes()))
+
+
+def _write_whole(path: Path, value: Any) -> None:
+    draft = path.with_suffix(".part")
+    write_json(draft, value)
+    draft.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

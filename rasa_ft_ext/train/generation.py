@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -57,13 +58,27 @@ def answers(
             if cache is not None:
                 given["past_key_values"] = copy.deepcopy(cache)
                 given["past_key_values"].batch_repeat_interleave(len(batch))
-            written = model.generate(**given, generation_config=config, synced_gpus=in_step)
+            with _no_config_of_its_own(model):
+                written = model.generate(**given, generation_config=config, synced_gpus=in_step)
             for index, ids in zip(batch, written[:, given["input_ids"].shape[1] :].tolist(), strict=True):
                 found[index] = _upto(ids, end)
             done(len(batch))
         return [found[index] for index in range(len(prompts))]
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def _no_config_of_its_own(model: Any) -> Iterator[None]:
+    """Keep out what the base model's authors want, such as a penalty on repetition: a command may well repeat."""
+    owners = [(module, module.generation_config) for module in model.modules() if "generation_config" in vars(module)]
+    for module, _ in owners:
+        module.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        for module, own in owners:
+            module.generation_config = own
 
 
 def _common(prompts: Sequence[tuple[int, ...]]) -> int:

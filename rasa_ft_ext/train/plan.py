@@ -56,6 +56,7 @@ def plan_sharing(
     against = against or reason_against(
         model.config.get_text_config(), max((len(example.ids) for example in examples), default=0)
     )
+    against = against or _dropout(model)
     if not exact:
         against = "its numbers are not those of the plain step with this model"
     if against and settings.prefix_sharing == "on":
@@ -69,6 +70,13 @@ def plan_sharing(
         why = _where_they_part(examples, tokenizer) if settings.batch_size > 1 else "batch_size is 1"
         return SharingPlan(False, raw, raw, f"Prefix sharing is off, it would save little: {why}. There are {figures}.")
     return SharingPlan(True, raw, unique, f"Prefix sharing: {figures}; only these are computed.")
+
+
+def _dropout(model: Any) -> str | None:
+    from torch.nn import Dropout
+
+    highest = max((module.p for module in model.modules() if isinstance(module, Dropout)), default=0)
+    return f"the model drops {highest:.0%} of what its layers compute at random" if highest else None
 
 
 def _batches(settings: TrainSettings, examples: Sequence[Tokens]) -> Iterator[Sequence[Tokens]]:

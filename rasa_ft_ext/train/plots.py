@@ -1,9 +1,10 @@
-"""`loss.png`: the curves of a training, for a person to look at.
+"""`loss.png` and `sweep.png`: the curves of a training and the trials of a sweep, for a person to look at.
 
     plot_history(history, Path("finetuned_model/loss.png"), best_step=120)
+    plot_sweep(ranking, Path("sweep/sweep.png"))
 
-`history` has the entries of `metrics.json`. This module does not know what the curves mean; that is in
-`rasa_ft_ext.train.verdict`.
+`history` has the entries of `metrics.json`, `ranking` those of `sweep.json`. This module does not know what they mean;
+that is in `rasa_ft_ext.train.verdict` and `rasa_ft_ext.train.trials`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ ACCURACY = {"color": "#009E73", "linewidth": 2, "marker": "D", "markersize": 5}
 KEPT = {"color": "#333333", "linewidth": 1.2, "linestyle": ":", "zorder": 1}  # behind the curves
 INK, GRID = "#333333", "#E3E3E3"
 
+# How the trials of a sweep are shown, by their verdict.
+VERDICTS = {
+    "best": {"color": "#009E73", "marker": "D", "label": "best"},
+    "as good": {"color": "#0072B2", "marker": "o", "label": "cannot be told from the best"},
+    "worse": {"color": "#D55E00", "marker": "X", "label": "worse than the best"},
+}
+PANELS_A_ROW = 4
+
 # More points than this are drawn thin, with their moving mean on top.
 MANY = 40
 # A loss whose highest value is so many times the lowest is drawn on a logarithmic scale.
@@ -44,15 +53,9 @@ def plot_history(history: Iterable[Mapping[str, Any]], path: Path, best_step: in
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "train") from error
     entries = sorted(history, key=lambda entry: entry["step"])
     accuracy = _points(entries, "eval_command_accuracy")
-    # A figure of its own, not pyplot's: no window, and nothing of the caller's plots is touched.
-    figure = Figure(figsize=(8, 6 if accuracy else 4.2), dpi=150, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    figure = _figure(8, 6 if accuracy else 4.2)
     heights = [3, 2] if accuracy else [1]
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     last_step = max((entry["step"] for entry in entries), default=0) or 1
@@ -71,12 +74,127 @@ def plot_history(history: Iterable[Mapping[str, Any]], path: Path, best_step: in
     _save(figure, path)
 
 
-def _clean(axes: Any, last_step: float) -> None:
+def plot_sweep(ranking: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw each trial's command accuracy with its interval, best first, and below it against each setting.
+
+    Args:
+        ranking: The trials, best first: `number`, `chosen`, `verdict`, `accuracy` and `interval`. Failed ones, which
+            have no accuracy, are named without a point.
+        path: The PNG file; it appears whole, and replaces what is there.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    names = list(ranking[0]["chosen"])
+    rows, columns = -(-len(names) // PANELS_A_ROW), min(len(names), PANELS_A_ROW)
+    heights = [1.4 + 0.3 * len(ranking), 2.6 * rows]
+    figure = _figure(10, sum(heights))
+    upper, lower = figure.subfigures(2, 1, height_ratios=heights)
+    _draw_ranking(upper.subplots(), ranking)
+    panels = list(lower.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for axes, name in zip(panels, names, strict=False):
+        _draw_setting(axes, name, [trial for trial in ranking if trial["accuracy"] is not None])
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes in panels[::columns]:
+        axes.set_ylabel("Command accuracy", color=INK)
+    _save(figure, path)
+
+
+def _draw_ranking(axes: Any, ranking: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each trial, with its settings beside it."""
+    from matplotlib.ticker import PercentFormatter
+
+    _frame(axes)
+    shown = set()
+    for place, trial in enumerate(ranking):
+        if trial["accuracy"] is None:
+            axes.text(0.01, place, "failed", va="center", color=INK, style="italic")
+            continue
+        style = dict(VERDICTS[trial["verdict"]])
+        if trial["verdict"] in shown:
+            del style["label"]
+        shown.add(trial["verdict"])
+        low, high = trial["interval"]
+        axes.hlines(place, low, high, color=style["color"], linewidth=2, alpha=0.5)
+        axes.plot([trial["accuracy"]], [place], linestyle="none", markersize=7, **style)
+    labels = [f"{trial['number']}:  {_settings(trial['chosen'])}" for trial in ranking]
+    axes.set_yticks(range(len(ranking)), labels)
+    axes.set_ylim(len(ranking) - 0.4, -0.6)
+    axes.set_xlim(-0.02, 1.02)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.set_title(f"Trials, best first:  {', '.join(ranking[0]['chosen'])}", loc="left", color=INK, fontsize=10)
+    axes.set_xlabel("Command accuracy on the validation set, with its 95 % interval", color=INK)
+    if shown:
+        axes.figure.legend(loc="outside upper right", ncols=3, frameon=False, labelcolor=INK)
+
+
+def _draw_setting(axes: Any, name: str, trials: Sequence[Mapping[str, Any]]) -> None:
+    """The trials' accuracy against one of their settings."""
+    from matplotlib.ticker import PercentFormatter
+
+    _frame(axes)
+    axes.tick_params(axis="x", labelsize=8)
+    values = [trial["chosen"][name] for trial in trials]
+    numbers = all(isinstance(value, int | float) for value in values)
+    if not numbers:  # words stand in the order of the alphabet
+        names = sorted(map(str, values))
+        axes.set_xticks(range(len(set(names))), dict.fromkeys(names))
+        values = [list(dict.fromkeys(names)).index(str(value)) for value in values]
+    for value, trial in reversed(list(zip(values, trials, strict=True))):  # the best one on top
+        style = VERDICTS[trial["verdict"]]
+        axes.plot(
+            [value],
+            [trial["accuracy"]],
+            linestyle="none",
+            markersize=6,
+            alpha=0.8,
+            color=style["color"],
+            marker=style["marker"],
+        )
+    few = sorted(set(values))
+    if numbers and few and few[0] > 0 and few[-1] / few[0] >= 4:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        axes.xaxis.set_major_formatter("{x:g}")
+    if numbers and len(few) <= 6:
+        axes.set_xticks(few, [_shown(value) for value in few], minor=False)
+    axes.set_ylim(-0.03, 1.05)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.set_xlabel(name, color=INK)
+
+
+def _settings(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(map(_shown, chosen.values()))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _figure(width: float, height: float) -> Any:
+    """A figure of its own, not pyplot's: no window, and nothing of the caller's plots is touched."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "train") from error
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    return figure
+
+
+def _frame(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
     axes.tick_params(colors=INK)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def _clean(axes: Any, last_step: float) -> None:
+    _frame(axes)
     axes.set_xlim(0, 1.04 * last_step)
     axes.xaxis.get_major_locator().set_params(integer=True)
 

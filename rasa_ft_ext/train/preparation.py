@@ -1,4 +1,4 @@
-"""What a training starts from: settings, rows as tokens, tokenizer and base model, all checked before a weight is loaded.
+"""What a training starts from, checked before a weight is loaded: settings, tokens, tokenizer, base model.
 
 prepared = prepare(Path("output"), settings)
 evaluator = prepared.evaluator(prepared.validation, sharing=True)
@@ -6,9 +6,9 @@ evaluator = prepared.evaluator(prepared.validation, sharing=True)
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.train.base import BaseRecord, describe_base, pick_device, quantization_config
 from rasa_ft_ext.train.chat import Chat, load_chat
 from rasa_ft_ext.train.data import Data, Tokens, find_data, given_data, tokenize
+from rasa_ft_ext.train.processes import how_many, share_a_model
 from rasa_ft_ext.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ class Prepared:
         return {
             "version": __version__,
             "data": self.data.origin.data_hash,
-            "files": self.data.origin.files,
             "base": self.base.model_dump(mode="json"),
-            "chat_template": self.chat.template,
+            "rendered_with": self.chat.template,
             "final": self.final,
+            "processes": how_many(),
+            "fsdp": share_a_model(),
             **self.settings.model_dump(mode="json", exclude=ignored),
         }
 
@@ -69,7 +71,6 @@ class Prepared:
             sharing=sharing,
             batch_size=self.settings.eval_batch_size,
             longest=self.longest_answer(examples),
-            in_step=os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true",
         )
 
     def longest_answer(self, examples: Sequence[Tokens]) -> int:
@@ -84,6 +85,8 @@ def prepare(rows: Rows, settings: TrainSettings, *, final: bool = False) -> Prep
     Raises:
         RasaFtError: something is.
     """
+    if settings.method == "qlora" and share_a_model():
+        raise ConfigError("settings", ["qlora is not trained with FSDP here. Take ddp.yml, or the method lora."])
     data = find_data(rows) if isinstance(rows, Path) else given_data(*rows)
     if final:
         data = replace(data, train=[*data.train, *data.validation], validation=[])
@@ -91,6 +94,10 @@ def prepare(rows: Rows, settings: TrainSettings, *, final: bool = False) -> Prep
     quantization_config(settings, device)
     if settings.prefix_sharing == "on" and settings.batch_size == 1:
         raise ConfigError("settings", ["prefix_sharing is on, but with a batch_size of 1 there is nothing to share."])
+    missing = [name for name in settings.report_to if find_spec(name) is None]
+    if missing:
+        names = " ".join(missing)
+        raise ConfigError("settings", [f"report_to has {' and '.join(missing)}, not installed: pip install {names}"])
     chat = load_chat(
         settings.base_model,
         revision=settings.revision,

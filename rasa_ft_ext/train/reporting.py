@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.train.folder import mark_whole
@@ -34,17 +34,33 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 
 
 class Keeper(TrainerCallback):  # type: ignore[misc]
-    """Notes which checkpoints are whole, and that the training has come to its end."""
+    """Notes which checkpoints are whole, and leaves them so that a training goes on as if nothing had happened."""
 
-    def __init__(self, ended: Path) -> None:
-        self._ended = ended
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.best_model_checkpoint = _best_checkpoint(state, Path(args.output_dir))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if control.should_save:  # the loss since the last entry of the log is in no checkpoint
+            control.should_log = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            draft = self._ended.with_suffix(".part")
-            state.save_to_json(str(draft))
-            draft.replace(self._ended)
+
+def state_in(checkpoint: Path) -> TrainerState:
+    """The Trainer's state at a checkpoint."""
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    state.best_model_checkpoint = _best_checkpoint(state, checkpoint.parent)
+    return state
+
+
+def has_ended(state: TrainerState) -> bool:
+    """Whether the training had come to its end with this checkpoint; the Trainer itself would go on."""
+    control = state.stateful_callbacks.get("TrainerControl", {})
+    return bool(control.get("args", {}).get("should_training_stop"))
+
+
+def _best_checkpoint(state: TrainerState, folder: Path) -> str | None:
+    """The best checkpoint, which was elsewhere when it was noted if the folder has been moved."""
+    return str(folder / f"checkpoint-{state.best_global_step}") if state.best_global_step else None

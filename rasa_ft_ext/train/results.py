@@ -11,31 +11,33 @@ summary.json manifest.json          what is shown; the manifest last
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
+from rasa_ft_ext._version import __version__
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.scores import Scores, is_exact
-from rasa_ft_ext.train import outputs, parity
+from rasa_ft_ext.train import outputs, parity, processes
 from rasa_ft_ext.train.base import compute_dtype, saved_dtype
-from rasa_ft_ext.train.card import CARD, TrainFacts, model_card, write_manifest
+from rasa_ft_ext.train.card import CARD, TrainFacts, digests, model_card, write_manifest
 from rasa_ft_ext.train.data import Tokens
 from rasa_ft_ext.train.evaluation import Evaluation
 from rasa_ft_ext.train.folder import KEY, ModelFolder
 from rasa_ft_ext.train.plan import SharingPlan
 from rasa_ft_ext.train.plots import plot_history
 from rasa_ft_ext.train.preparation import Prepared
-from rasa_ft_ext.train.settings import dump
+from rasa_ft_ext.train.settings import dump, used_values
 from rasa_ft_ext.train.summary import TrainSummary
 from rasa_ft_ext.train.verdict import Verdict, judge
-from rasa_ft_ext.workspace import SUMMARY, write_json, write_jsonl, write_record
+from rasa_ft_ext.train.wholeness import part_with_whole_model
+from rasa_ft_ext.workspace import MANIFEST, SUMMARY, Manifest, write_json, write_jsonl, write_record
 
 SAMPLE = 2000  # examples that are enough to tell how well the training set was learned
 COMPARED = 512  # examples that adapter and merged model are compared on; all logits of their answers are kept meanwhile
+# Of the Trainer's log; the rest depends on the machine, or begins anew where a training goes on.
+_KEPT = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_command_accuracy")
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
@@ -52,6 +54,12 @@ class Trained:
     def best_step(self) -> int | None:
         return self.state.best_global_step if self.prepared.validation else None
 
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Training losses and evaluations, in their order."""
+        entries = (entry for entry in self.state.log_history if "loss" in entry or "eval_loss" in entry)
+        return [{name: entry[name] for name in _KEPT if name in entry} for entry in entries]
+
 
 def write_results(trained: Trained, folder: ModelFolder, progress: Progress) -> TrainSummary:
     """Measure the model, save it, compare what was saved with it, and write down all of it.
@@ -63,9 +71,10 @@ def write_results(trained: Trained, folder: ModelFolder, progress: Progress) -> 
     prepared = trained.prepared
     on_train = _evaluated(trained, _sample(prepared.train, SAMPLE), "Answering training examples", progress)
     on_validation = _evaluated(trained, prepared.validation, "Answering validation examples", progress)
-    if not PartialState().is_main_process:  # the first process writes; the others have done their part
+    part_with_whole_model(trained.trainer, prepared.settings)
+    if not processes.is_first():  # the first process writes; the others have done their part
         return _summary(trained, on_train, on_validation, None, folder)
-    history = [entry for entry in trained.state.log_history if "step" in entry]
+    history = trained.history
     verdict = judge(
         history,
         _share(on_train),
@@ -102,6 +111,27 @@ def write_results(trained: Trained, folder: ModelFolder, progress: Progress) -> 
     return summary
 
 
+def write_measures(trained: Trained, folder: ModelFolder, progress: Progress) -> None:
+    """Measure the model on the validation set and write that down; the model itself is not kept.
+
+    Raises:
+        WorkspaceError: the folder cannot be written.
+    """
+    found = _evaluated(trained, trained.prepared.validation, "Answering validation examples", progress)
+    with folder.writing() as draft:
+        metrics = {
+            "validation": _figures(found),
+            "best_step": trained.best_step,
+            "steps": trained.state.global_step,
+            "history": trained.history,
+        }
+        write_json(draft / "metrics.json", metrics)
+        write_json(draft / KEY, folder.key)
+        write_jsonl(draft / "answers.jsonl", list(_answers(trained.prepared, found)))
+        (draft / "settings.yml").write_text(dump(trained.prepared.settings), encoding="utf-8")
+        write_record(draft / MANIFEST, Manifest(version=__version__, key=folder.key, files=digests(draft)))
+
+
 def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Parity:
     """Save the adapter, the merged model and its copy in 4 bit; compare the merged model with the trained one."""
     prepared, settings = trained.prepared, trained.prepared.settings
@@ -132,7 +162,8 @@ def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Pa
         pad=chat.pad_id,
     )
     progress.step()
-    found = parity.compare(seen, merged, examples, device=prepared.device, batch_size=settings.eval_batch_size)
+    device = _device_with_room(merged, prepared.device)
+    found = parity.compare(seen, merged, examples, device=device, batch_size=settings.eval_batch_size)
     progress.step()
     if settings.save_4bit:
         outputs.save_4bit(merged, draft / outputs.MERGED_4BIT, device=prepared.device)
@@ -140,13 +171,24 @@ def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Pa
     return found
 
 
+def _device_with_room(merged: Path, device: str) -> str:
+    """Where the merged model can be compared while the trained one is still there; slowly on the CPU, if need be."""
+    import torch
+
+    if device != "cuda":
+        return device
+    size = sum(file.stat().st_size for file in merged.glob("*.safetensors"))
+    free, _ = torch.cuda.mem_get_info()
+    return "cuda" if free > 1.3 * size else "cpu"
+
+
 def _evaluated(trained: Trained, examples: Sequence[Tokens], what: str, progress: Progress) -> Evaluation | None:
     if not examples:
         return None
     progress.start(what, len(examples))
-    evaluator = trained.prepared.evaluator(examples, sharing=trained.plan.on)
-    model = trained.trainer.model_wrapped if evaluator.in_step else trained.trainer.model
-    found: Evaluation = evaluator.run(model, progress.step)
+    trainer = trained.trainer
+    evaluator = replace(trained.prepared.evaluator(examples, sharing=trained.plan.on), in_step=trainer.is_fsdp_enabled)
+    found: Evaluation = evaluator.run(trainer.model, progress.step)
     return found
 
 
@@ -215,7 +257,7 @@ def _facts(trained: Trained, metrics: dict[str, Any] | None, found: parity.Parit
         rasa_version=origin.rasa_version,
         syntax=prepared.syntax,
         assistant=origin.assistant,
-        settings=prepared.settings.model_dump(mode="json", exclude_none=True),
+        settings=used_values(prepared.settings),
         metrics=metrics or {},
         parity=found.model_dump(mode="json"),
         dtype=str(saved_dtype(prepared.settings, prepared.device)).removeprefix("torch."),

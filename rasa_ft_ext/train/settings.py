@@ -123,7 +123,7 @@ class TrainSettings(BaseModel):
 
     base_model: Model
     """Model to start from: its name on the Hugging Face hub, or a folder. Take one that follows instructions already
-    (an Instruct model). A token for models behind a licence is read from HF_TOKEN only."""
+    (an Instruct model). A token for models behind a licence is taken from HF_TOKEN, or from the login of `hf`."""
     revision: Name | None = None
     """Branch, tag or commit of the base model on the hub. A commit makes sure that the next training starts from the
     same weights."""
@@ -177,14 +177,15 @@ class TrainSettings(BaseModel):
     chat_template: TemplateFile | None = None
     """Jinja file with a chat template in place of the base model's own, or for a base that has none."""
     chat_template_kwargs: TemplateArguments = {}
-    """Arguments for the chat template, such as {"enable_thinking": false}. The server has to use the same ones."""
+    """Arguments for the chat template, such as {"enable_thinking": false}. They are written into the template that is
+    saved; where that cannot be, a note says what the server has to be given."""
 
     prefix_sharing: Literal["auto", "on", "off"] = "auto"
     """Compute the beginning that prompts of a batch have in common once, with the same loss and gradients. `auto` does
     so where it is exact and saves time, and says why where not; `on` makes that an error."""
     gradient_checkpointing: Switch | None = None
-    """Keep less for the backward pass and compute it anew: less memory, a third more time. Left out, it is on where a
-    GPU trains and off on the CPU."""
+    """Keep less for the backward pass and compute it anew: less memory, a third more time. Left out, it is on with
+    CUDA and off elsewhere."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Numbers to compute with. `auto` is bf16 where the GPU has it, and fp32 elsewhere."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -194,7 +195,8 @@ class TrainSettings(BaseModel):
     """Evaluations on the validation set in an epoch, each with loss and command accuracy: 2 is twice an epoch, 0.5
     every other epoch. Each one leaves a checkpoint to choose or resume from."""
     early_stopping_patience: CountOrNone = 3
-    """End after so many evaluations in a row without a better command accuracy; 0 never ends early."""
+    """End after so many evaluations in a row without a better command accuracy, or a lower loss at the same one; 0
+    never ends early."""
     answers_max_tokens: Count = 256
     """Most tokens of an answer in an evaluation. Commands have 5 to 40, so only a model that babbles gets there."""
     eval_batch_size: Count = 16
@@ -268,8 +270,12 @@ def recipes() -> dict[str, str]:
 
 def dump(settings: TrainSettings) -> str:
     """YAML that gives the same settings again; without what is left open or what the method does not use."""
-    values = settings.model_dump(mode="json", exclude_none=True, exclude={*_UNUSED[settings.method]})
-    return to_yaml(values)
+    return to_yaml(used_values(settings))
+
+
+def used_values(settings: TrainSettings) -> dict[str, Any]:
+    """The settings that the method uses, as JSON has them; without what is left open."""
+    return settings.model_dump(mode="json", exclude_none=True, exclude={*_UNUSED[settings.method]})
 
 
 def load_settings(

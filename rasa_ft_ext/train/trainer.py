@@ -6,13 +6,15 @@ accelerate's. Examples come tokenized and whole (see `rasa_ft_ext.train.data`); 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch.nn import functional
+from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -25,6 +27,7 @@ from rasa_ft_ext.train.settings import TrainSettings
 from rasa_ft_ext.train.sharing import shared_logits
 
 POINTS_AN_EPOCH = 10  # of the curve of the training loss
+BLANK = -1  # stands for no example
 
 
 class CommandTrainer(SFTTrainer):  # type: ignore[misc]
@@ -53,21 +56,31 @@ class CommandTrainer(SFTTrainer):  # type: ignore[misc]
         evaluated: Callable[[Evaluation], None] = lambda evaluation: None,
         callbacks: Sequence[Any] = (),
     ) -> None:
-        self._evaluator = evaluator
         self._evaluated = evaluated
         super().__init__(
             model=model,
             args=args,
-            train_dataset=Dataset.from_dict({"example": list(range(len(examples)))}),
+            train_dataset=Dataset.from_dict({"example": [*range(len(examples)), BLANK]}),
             # The evaluator has the examples; the Trainer only wants to know that there are some.
             eval_dataset=Dataset.from_dict({"example": [0]}) if evaluator else None,
             processing_class=chat.tokenizer,
             data_collator=lambda rows: make_batch(
-                [examples[row["example"]] for row in rows], pad=chat.pad_id, sharing=sharing
+                _learned(examples, [row["example"] for row in rows]), pad=chat.pad_id, sharing=sharing
             ),
             callbacks=list(callbacks),
         )
+        self._evaluator = evaluator and replace(evaluator, in_step=self.is_fsdp_enabled)
         self.remove_callback(PrinterCallback)  # prints each entry of the log as it is
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Drawn:
+        each = self.args.train_batch_size * self.args.world_size if self.args.world_size > 1 else 1
+        return Drawn(len(self.train_dataset) - 1, each, self.args.data_seed)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # The Trainer forgets a best checkpoint whose folder is not there yet, and with FSDP it is made late.
+        Path(self.args.output_dir, f"checkpoint-{self.state.global_step}").mkdir(parents=True, exist_ok=True)
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # only what all processes have written is whole
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -100,6 +113,42 @@ class CommandTrainer(SFTTrainer):  # type: ignore[misc]
         self._evaluated(evaluation)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+class Drawn(Sampler):  # type: ignore[misc]
+    """All examples in a new random order each epoch, then blanks until there is as much for each process.
+
+    So every step learns from the same examples, however many processes share them; accelerate would fill up with
+    examples that the epoch has had already.
+
+    Args:
+        examples: The number of examples; the blank has the index after the last one.
+        multiple: What the number of all that is drawn is a multiple of.
+        seed: Of the order.
+    """
+
+    def __init__(self, examples: int, multiple: int, seed: int) -> None:
+        self._examples = examples
+        self._blanks = -examples % multiple
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._examples + self._blanks
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.Generator().manual_seed(self._seed + self._epoch)
+        yield from torch.randperm(self._examples, generator=order).tolist()
+        yield from [self._examples] * self._blanks
+
+
+def _learned(examples: Sequence[Tokens], drawn: Sequence[int]) -> list[Tokens]:
+    """The examples of a batch; of one that has only blanks, an example of which nothing is learned."""
+    found = [examples[index] for index in drawn if index != BLANK]
+    return found or [replace(examples[0], prompt_length=len(examples[0].ids))]
 
 
 def selection(evaluation: Evaluation) -> float:
@@ -157,6 +206,8 @@ def trainer_config(
         restore_callback_states_from_checkpoint=True,
         report_to=list(settings.report_to) or "none",
         disable_tqdm=True,
+        log_level="error",
+        log_level_replica="error",
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

@@ -76,7 +76,8 @@ class PrefixTree:
             return
         depth = sum(stop - start for start, stop in above)
         end = min(shared[first + 1 : last], default=len(sequences[order[first]]))
-        if last - first == 1 or end - depth >= worth_a_node or (not above and end):
+        equal = end == len(sequences[order[last - 1]])  # the largest one is no longer than what all share
+        if equal or end - depth >= worth_a_node or (not above and end):
             above = self._lay_out(sequences[order[first]], depth, end, above)
             for member in order[first:last]:
                 if len(sequences[member]) == end:

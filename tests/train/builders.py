@@ -89,3 +89,57 @@ def trained(base: Path, **given: Any) -> Any:
     model = load_base(settings_for(base, **given), device="cpu")
     train(model, examples())
     return model
+
+
+KINDS = ("Llama", "Qwen3", "Mistral")
+
+
+def tiny_model(kind: str, *, seed: int = 0, **config: Any) -> Any:
+    """A random model of two layers in which two query heads share a key head; its head size is not hidden / heads."""
+    import torch
+    import transformers
+
+    sizes = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.2,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": END,
+        "pad_token_id": PAD,
+    }
+    if kind == "Mistral":
+        sizes["sliding_window"] = None
+    made = getattr(transformers, f"{kind}Config")(**{**sizes, **config})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return getattr(transformers, f"{kind}ForCausalLM")(made)
+
+
+def with_lora(model: Any) -> Any:
+    """A LoRA adapter whose two matrices are both random, so that each has gradients."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    return adapted
+
+
+def tokens(prompt: list[int], answer: list[int], name: str = "train.jsonl line 1") -> Tokens:
+    return Tokens(name, (*prompt, *answer, END), len(prompt), " ".join(f"w{token}" for token in answer))
+
+
+def words(chance: Any, count: int) -> list[int]:
+    """Random tokens that are neither end nor padding."""
+    return [chance.randrange(4, VOCABULARY) for _ in range(count)]

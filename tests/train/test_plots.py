@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rasa_ft_ext.errors import MissingExtraError
-from rasa_ft_ext.train.plots import plot_history
+from rasa_ft_ext.train.plots import plot_history, plot_sweep
 
 HISTORY: list[dict[str, Any]] = [
     *({"step": step, "epoch": step / 20, "loss": 2 / step} for step in range(1, 61)),
@@ -124,3 +124,43 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"rasa-ft-ext\[train\]"):
         plot_history(HISTORY, tmp_path / "loss.png")
+
+
+def entry(number: int, verdict: str, accuracy: float | None = None, **chosen: Any) -> dict[str, Any]:
+    interval = None if accuracy is None else (accuracy - 0.1, accuracy + 0.1)
+    return {"number": number, "chosen": chosen, "verdict": verdict, "accuracy": accuracy, "interval": interval}
+
+
+RANKING = [
+    entry(3, "best", 0.9, learning_rate=2e-4, scheduler="linear"),
+    entry(1, "as good", 0.8, learning_rate=4e-4, scheduler="cosine"),
+    entry(4, "as good", 0.8, learning_rate=1e-3, scheduler="cosine"),
+    entry(2, "failed", None, learning_rate=5e-5, scheduler="cosine"),
+]
+
+
+def test_the_trials_of_a_sweep_are_drawn_best_first_with_their_intervals(tmp_path: Path, drawn: list[Any]) -> None:
+    plot_sweep(RANKING, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    trials, rate, scheduler = drawn[0].get_axes()
+    assert [label.get_text() for label in trials.get_yticklabels()] == [
+        *("3:  0.0002, linear", "1:  0.0004, cosine", "4:  0.001, cosine", "2:  5e-05, cosine"),
+    ]
+    assert trials.get_ylim()[0] > trials.get_ylim()[1]  # the first one is on top
+    assert labels(trials) == ["best", "cannot be told from the best"]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in trials.lines] == [(0.9, 0), (0.8, 1), (0.8, 2)]
+    (low, high), *_ = (segment[:, 0] for lines in trials.collections for segment in lines.get_segments())
+    assert (low, high) == pytest.approx((0.8, 1.0))
+    assert [text.get_text() for text in trials.texts] == ["failed"]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in rate.lines] == [(1e-3, 0.8), (4e-4, 0.8), (2e-4, 0.9)]
+    assert rate.get_xscale() == "log"
+    assert [label.get_text() for label in scheduler.get_xticklabels()] == ["cosine", "linear"]
+    assert [axes.get_xlabel() for axes in (rate, scheduler)] == ["learning_rate", "scheduler"]
+
+
+def test_many_searched_settings_take_several_rows(tmp_path: Path, drawn: list[Any]) -> None:
+    names = ("a", "b", "c", "d", "e")
+    plot_sweep([entry(1, "best", 0.5, **dict.fromkeys(names, 1))], tmp_path / "sweep.png")
+    seen = [axes.get_xlabel() for axes in drawn[0].get_axes()[1:] if axes.get_visible()]
+    assert seen == list(names)
+    assert drawn[0].get_axes()[1].get_subplotspec().get_geometry()[:2] == (2, 4)

@@ -18,6 +18,7 @@ import rasa_ft_ext.train
 from rasa_ft_ext.cli import train as cli
 from rasa_ft_ext.commands import Syntax
 from rasa_ft_ext.errors import ConfigError, MissingExtraError
+from rasa_ft_ext.train import libraries
 from rasa_ft_ext.train.settings import RECIPES, TrainSettings, allowed, dump, load_settings, recipes
 
 FIELDS = list(TrainSettings.model_fields)
@@ -478,20 +479,20 @@ def test_rows_from_two_places_are_refused(argv: list[str], problem: str) -> None
 
 
 def test_settings_are_checked_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: pytest.fail("looked for a library"))
+    monkeypatch.setattr(libraries, "find_spec", lambda name: pytest.fail("looked for a library"))
     with pytest.raises(ConfigError, match="--epochs is 0"):
         cli.run(parsed("--base-model", BASE, "--epochs", "0"))
 
 
-@pytest.mark.parametrize("missing", cli.LIBRARIES)
+@pytest.mark.parametrize("missing", libraries.LIBRARIES)
 def test_a_library_that_is_not_installed_is_told_with_how_to_get_it(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == missing else object())
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == missing else object())
     with pytest.raises(MissingExtraError, match=r"pip install 'rasa-ft-ext\[train\]'"):
         cli.run(parsed("--base-model", BASE))
 
 
 def test_nothing_is_told_where_all_libraries_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: object())
-    cli.require_libraries()
+    monkeypatch.setattr(libraries, "find_spec", lambda name: object())
+    libraries.require_libraries()

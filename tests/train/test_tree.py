@@ -78,3 +78,7 @@ def test_random_batches_keep_every_token_in_its_place(seed: int) -> None:
 
 def test_equal_sequences_are_laid_out_once() -> None:
     assert PrefixTree.of([(1,) * 40, (1,) * 40]).ids == [1] * 40
+    short = [[0] * 20 + [1, 2], [0] * 20 + [3], [0] * 20 + [1, 2]]
+    tree = PrefixTree.of(as_tuples(short))
+    check(short, tree)
+    assert tree.ids == [0] * 20 + [1, 2] + [3]
