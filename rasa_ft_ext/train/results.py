@@ -75,16 +75,7 @@ def write_results(trained: Trained, folder: ModelFolder, progress: Progress) -> 
     if not processes.is_first():  # the first process writes; the others have done their part
         return _summary(trained, on_train, on_validation, None, folder)
     history = trained.history
-    verdict = judge(
-        history,
-        _share(on_train),
-        _share(on_validation),
-        best_step=trained.best_step,
-        epochs=prepared.settings.epochs,
-        learning_rate=prepared.settings.peak_learning_rate,
-        lora_rank=None if prepared.settings.method == "full" else prepared.settings.lora_rank,
-        validation_examples=len(prepared.validation) or None,
-    )
+    verdict = _verdict(trained, on_train, on_validation)
     summary = _summary(trained, on_train, on_validation, verdict, folder)
     with folder.writing() as draft:
         found = _save_models(trained, draft, progress)
@@ -130,6 +121,28 @@ def write_measures(trained: Trained, folder: ModelFolder, progress: Progress) ->
         write_jsonl(draft / "answers.jsonl", list(_answers(trained.prepared, found)))
         (draft / "settings.yml").write_text(dump(trained.prepared.settings), encoding="utf-8")
         write_record(draft / MANIFEST, Manifest(version=__version__, key=folder.key, files=digests(draft)))
+
+
+def _verdict(trained: Trained, on_train: Evaluation | None, on_validation: Evaluation | None) -> Verdict:
+    """What became of the training; of a last one, on all rows, nothing can be known but whether it learned them."""
+    prepared = trained.prepared
+    found = judge(
+        trained.history,
+        _share(on_train),
+        _share(on_validation),
+        best_step=trained.best_step,
+        epochs=prepared.settings.epochs,
+        learning_rate=prepared.settings.peak_learning_rate,
+        lora_rank=None if prepared.settings.method == "full" else prepared.settings.lora_rank,
+        validation_examples=len(prepared.validation) or None,
+    )
+    if prepared.final and found.kind == "unknown":
+        text = (
+            f"Trained on all rows, of which {_shown(on_train)} are answered with just the expected commands. How well "
+            "unseen messages are answered was measured with the validation rows kept apart."
+        )
+        return Verdict(kind="unknown", text=text)
+    return found
 
 
 def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Parity:

@@ -10,6 +10,7 @@ import pytest
 from rasa_ft_ext.workspace import write_jsonl
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is: more threads only wait for each other with models this small
 
 ROWS = [
     {"prompt": f"The user in {city} says: {text}\nYour commands:", "completion": completion}
