@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import torch
 import transformers
 from datasets import Dataset
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures to this file as well.")
     args = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
     torch.set_num_threads(1)  # several would wait for each other in busy loops, which counts as processor time
     with tempfile.TemporaryDirectory() as folder:
         model, trainer = make_sides(args.device, args.batch_size, Path(folder))
@@ -110,6 +112,8 @@ def make_sides(device: str, batch_size: int, folder: Path) -> tuple[Any, SFTTrai
         gradient_checkpointing=device == "cuda",
         dataset_kwargs={"skip_prepare_dataset": True},
     )
+    if device == "cuda":  # TRL's default, which the Trainer switches on when a training begins
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     dataset = Dataset.from_dict({"input_ids": [[1, 2]], "labels": [[-100, 2]]})
     trainer = SFTTrainer(model, args, train_dataset=dataset, processing_class=_tokenizer())
     return trainer.model, trainer

@@ -78,6 +78,8 @@ def make_tiny_base(
     seed: int = 0,
 ) -> dict[str, Any]:
     """Write the model and its tokenizer to a folder; return its figures."""
+    import transformers
+
     _check(hidden, heads, vocab)
     start = time.perf_counter()
     rows = read_rows(Path(rows_file))
@@ -86,6 +88,7 @@ def make_tiny_base(
     model = make_model(tokenizer, hidden, layers, heads, intermediate, positions, seed)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(out)
+    transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(out)
     lengths = [len(tokenizer(row.prompt)["input_ids"]) for row in rows]
     answers = [len(tokenizer(row.completion)["input_ids"]) for row in rows]

@@ -70,9 +70,9 @@ def train_demo(data: Path, out: Path) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "tokens": metrics["tokens"]["raw"],
         "computed_tokens": metrics["tokens"]["unique"],
-        "train_accuracy": metrics["train"]["exact_match"],
-        "validation_accuracy": metrics["validation"]["exact_match"],
-        "validation_loss": metrics["validation"]["loss"],
+        "train_accuracy": round(metrics["train"]["exact_match"], 4),
+        "validation_accuracy": round(metrics["validation"]["exact_match"], 4),
+        "validation_loss": round(metrics["validation"]["loss"], 4),
         "largest_logit_difference": metrics["parity"]["max_logit_difference"],
         "answers_that_differ": metrics["parity"]["answers_that_differ"],
         "verdict": metrics["verdict"]["kind"],
@@ -80,7 +80,7 @@ def train_demo(data: Path, out: Path) -> dict[str, Any]:
     }
 
 
-BASE: dict[str, Any] = {"hidden": 128, "layers": 3, "heads": 4, "vocab": 1024}
+BASE: dict[str, Any] = {"hidden": 160, "layers": 3, "heads": 4, "vocab": 2048}
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))

@@ -23,7 +23,7 @@ RECIPES = SETTINGS.with_name("recipes")
 
 GROUPS = {
     "Model": ("base_model", "revision", "chat_template", "chat_template_kwargs"),
-    "Method": ("method", "quantization_bits", "lora_rank", "lora_alpha", "lora_dropout", "target_modules"),
+    "Method": ("method", "quantization_bits", "lora_rank", "lora_alpha", "lora_dropout", "target_modules", "adapter"),
     "Optimisation": (
         *("learning_rate", "epochs", "max_steps", "batch_size", "gradient_accumulation", "warmup_ratio", "scheduler"),
         *("weight_decay", "max_grad_norm", "seed", "prefix_sharing", "gradient_checkpointing", "precision", "device"),
@@ -36,6 +36,7 @@ _METAVARS = {
     **dict.fromkeys(("Count", "CountOrNone", "Seed"), "N"),
     **dict.fromkeys(("Positive", "NotNegative", "Share"), "X"),
     **dict.fromkeys(("Modules", "Trackers"), "NAMES"),
+    "AdapterFolder": "DIR",
     "TemplateFile": "FILE",
     "TemplateArguments": "JSON",
 }

@@ -87,6 +87,18 @@ def weights_dtype(settings: TrainSettings, device: str) -> Any:
     return torch.float32 if settings.method == "full" else compute_dtype(settings, device)
 
 
+@contextmanager
+def computing(model: Any, dtype: Any) -> Iterator[None]:
+    """Compute in this dtype, as the Trainer does, where the weights have another one."""
+    import torch
+
+    if dtype in (None, torch.float32):
+        yield
+        return
+    with torch.autocast(model.device.type, dtype):
+        yield
+
+
 def saved_dtype(settings: TrainSettings, device: str) -> Any:
     """The dtype that the merged model is saved in: bf16, or fp32 where fp32 was computed on the CPU."""
     import torch
@@ -125,14 +137,18 @@ def load_base(settings: TrainSettings, *, device: str) -> Any:
 
 
 def add_adapter(model: Any, settings: TrainSettings) -> Any:
-    """Put a new LoRA adapter on a base model; nothing else stays trainable.
+    """Put a LoRA adapter on a base model, a new one or that of an earlier training; nothing else stays trainable.
 
     Raises:
-        TrainingError: `target_modules` names modules that are not there or cannot have an adapter.
+        TrainingError: `target_modules` names modules that are not there or cannot have an adapter, or the earlier
+            adapter is of another base.
     """
     import torch
-    from peft import get_peft_model
+    from peft import PeftModel, get_peft_model
 
+    if settings.adapter is not None:
+        check_adapter(settings.adapter, settings)
+        return PeftModel.from_pretrained(model, str(settings.adapter), is_trainable=True)
     config = lora_config(settings, model)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
@@ -226,6 +242,25 @@ def check_bitsandbytes(device: str) -> None:
         )
 
 
+def commit_of(base_model: str, revision: str | None) -> str | None:
+    """The commit that a branch or tag of a model on the hub stands for; None for a folder."""
+    config = _cached_config(base_model, revision)
+    return config.parent.name if config is not None and config.parent.parent.name == "snapshots" else None
+
+
+def _cached_config(base_model: str, revision: str | None) -> Path | None:
+    """Where the config of a model on the hub lies on this machine."""
+    from transformers.utils import cached_file
+
+    if Path(base_model).is_dir():
+        return None
+    try:
+        file = cached_file(base_model, "config.json", revision=revision or "main", local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    return Path(file) if file else None
+
+
 def fingerprint(base_model: str, revision: str | None = None) -> str | None:
     """A SHA-256 by which the weights of a base model are known again, wherever they lie.
 
@@ -234,13 +269,10 @@ def fingerprint(base_model: str, revision: str | None = None) -> str | None:
     """
     folder = Path(base_model)
     if not folder.is_dir():
-        from transformers.utils import cached_file
-
-        try:
-            config = cached_file(base_model, "config.json", revision=revision or "main", local_files_only=True)
-        except (OSError, ValueError):
+        config = _cached_config(base_model, revision)
+        if config is None:
             return None
-        folder = Path(str(config)).parent
+        folder = config.parent
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         return None
@@ -266,10 +298,10 @@ def _add_samples(digest: Any, file: Path, samples: int = 256, length: int = 4096
 def describe_base(settings: TrainSettings) -> BaseRecord:
     """Which base the settings name, with the commit that a branch stands for now."""
     with _loading(settings):
-        config = _config(settings)
+        _config(settings)
     return BaseRecord(
         base_model=settings.base_model,
-        revision=getattr(config, "_commit_hash", None) or settings.revision,
+        revision=commit_of(settings.base_model, settings.revision) or settings.revision,
         fingerprint=fingerprint(settings.base_model, settings.revision),
     )
 

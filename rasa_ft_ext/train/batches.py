@@ -45,10 +45,13 @@ def learned_tokens(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, tor
     """What predicts the completions' tokens, and these: shapes (tokens, vocabulary) and (tokens,)."""
     if "prefix_tree" in batch:
         return shared_logits(model, batch), batch["labels"]
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
     targets = batch["labels"][:, 1:]
     learned = targets != IGNORED
-    return logits[:, :-1][learned], targets[learned]
+    places = learned.any(dim=0).nonzero()[:, 0]  # logits of whole prompts would be most of the memory
+    logits = model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=places, use_cache=False
+    ).logits
+    return logits[learned[:, places]], targets[learned]
 
 
 def on_device(batch: dict[str, Any], device: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from rasa_ft_ext.commands import Syntax
 from rasa_ft_ext.scores import Scores, score
+from rasa_ft_ext.train.base import computing
 from rasa_ft_ext.train.batches import learned_tokens, make_batch, on_device
 from rasa_ft_ext.train.chat import Chat
 from rasa_ft_ext.train.data import Tokens
@@ -36,7 +37,8 @@ class Evaluation:
 class Evaluator:
     """Evaluates models on the same examples.
 
-    `in_step` says that the processes hold parts of one model: then all of them do the same work, else each its share.
+    `dtype` is what the training computes in. `in_step` says that the processes hold parts of one model: then all of
+    them do the same work, else each its share.
     """
 
     examples: Sequence[Tokens]
@@ -47,6 +49,7 @@ class Evaluator:
     batch_size: int
     longest: int
     in_step: bool = False
+    dtype: Any = None
 
     def run(self, model: Any, done: Callable[[int], None] = lambda count: None) -> Evaluation:
         """Evaluate a model; `done` is told how many examples have been dealt with.
@@ -59,7 +62,7 @@ class Evaluator:
         was_training = model.training
         model.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), computing(model, self.dtype):
                 found = self._my_share(model, done)
         finally:
             model.train(was_training)

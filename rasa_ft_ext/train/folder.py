@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rasa_ft_ext.errors import ForeignResultsError, WorkspaceError
+from rasa_ft_ext.errors import ForeignResultsError, ParityError, WorkspaceError
 from rasa_ft_ext.workspace import MANIFEST, write_json
 
 CHECKPOINTS = "checkpoints"
@@ -126,6 +126,12 @@ class ModelFolder:
                 _remove(self.root / entry.name)
                 os.replace(entry, self.root / entry.name)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
+        except ParityError:
+            for entry in draft.iterdir():  # what was trained and measured is good, and a second run would not differ
+                if not entry.name.startswith("merged"):
+                    _remove(self.root / entry.name)
+                    os.replace(entry, self.root / entry.name)
+            raise
         except OSError as error:
             raise _disk_error(self.root, error) from error
         finally:

@@ -47,7 +47,7 @@ def answers(
     was_training = model.training
     model.eval()
     try:
-        shared = _common(prompts)
+        shared = _common(prompts) if _sees_all(model, prompts, longest) else 0
         cache = _cache_of(model, prompts[0][:shared]) if shared else None
         config = GenerationConfig(
             max_new_tokens=longest, do_sample=False, eos_token_id=sorted(end), pad_token_id=pad, use_cache=True
@@ -79,6 +79,12 @@ def _no_config_of_its_own(model: Any) -> Iterator[None]:
     finally:
         for module, own in owners:
             module.generation_config = own
+
+
+def _sees_all(model: Any, prompts: Sequence[tuple[int, ...]], longest: int) -> bool:
+    """Whether attention reaches back to the first token; in a window, what fills up a prompt would take room."""
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return not window or window >= max(map(len, prompts)) + longest
 
 
 def _common(prompts: Sequence[tuple[int, ...]]) -> int:

@@ -147,7 +147,8 @@ def compare(
         raise ParityError(
             f"The merged model in {folder} does not say what the trained model says:"
             + "".join(f"\n  - {problem}" for problem in problems)
-            + "\nDo not serve it. If the folder is untouched, this is a mistake of rasa-ft-ext; the adapter is good."
+            + "\nIt is not kept, because it must not be served. What was trained is good: adapter and figures are in "
+            f"{folder.parents[1]}. This is a mistake of rasa-ft-ext; please report it with this message."
         )
     return Parity(
         examples=len(examples),

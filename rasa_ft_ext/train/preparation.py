@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.commands import Syntax
 from rasa_ft_ext.errors import ConfigError
-from rasa_ft_ext.train.base import BaseRecord, describe_base, pick_device, quantization_config
+from rasa_ft_ext.train.base import (
+    BaseRecord,
+    check_adapter,
+    compute_dtype,
+    describe_base,
+    pick_device,
+    quantization_config,
+)
+from rasa_ft_ext.train.card import digests
 from rasa_ft_ext.train.chat import Chat, load_chat
 from rasa_ft_ext.train.data import Data, Tokens, find_data, given_data, tokenize
 from rasa_ft_ext.train.processes import how_many, share_a_model
@@ -51,9 +59,11 @@ class Prepared:
         return {
             "version": __version__,
             "data": self.data.origin.data_hash,
-            "base": self.base.model_dump(mode="json"),
+            # Of a model on the hub the weights come later, so that it is known by its commit.
+            "base": self.base.revision or self.base.fingerprint,
             "rendered_with": self.chat.template,
             "final": self.final,
+            "adapter_weights": digests(self.settings.adapter) if self.settings.adapter else None,
             "processes": how_many(),
             "fsdp": share_a_model(),
             **self.settings.model_dump(mode="json", exclude=ignored),
@@ -71,6 +81,7 @@ class Prepared:
             sharing=sharing,
             batch_size=self.settings.eval_batch_size,
             longest=self.longest_answer(examples),
+            dtype=compute_dtype(self.settings, self.device),
         )
 
     def longest_answer(self, examples: Sequence[Tokens]) -> int:
@@ -98,6 +109,8 @@ def prepare(rows: Rows, settings: TrainSettings, *, final: bool = False) -> Prep
     if missing:
         names = " ".join(missing)
         raise ConfigError("settings", [f"report_to has {' and '.join(missing)}, not installed: pip install {names}"])
+    if settings.adapter is not None:
+        check_adapter(settings.adapter, settings)
     chat = load_chat(
         settings.base_model,
         revision=settings.revision,

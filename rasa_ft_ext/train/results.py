@@ -11,6 +11,7 @@ summary.json manifest.json          what is shown; the manifest last
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +21,7 @@ from rasa_ft_ext._version import __version__
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.scores import Scores, is_exact
 from rasa_ft_ext.train import outputs, parity, processes
-from rasa_ft_ext.train.base import compute_dtype, saved_dtype
+from rasa_ft_ext.train.base import compute_dtype, describe_base, saved_dtype
 from rasa_ft_ext.train.card import CARD, TrainFacts, digests, model_card, write_manifest
 from rasa_ft_ext.train.data import Tokens
 from rasa_ft_ext.train.evaluation import Evaluation
@@ -37,7 +38,7 @@ from rasa_ft_ext.workspace import MANIFEST, SUMMARY, Manifest, write_json, write
 SAMPLE = 2000  # examples that are enough to tell how well the training set was learned
 COMPARED = 512  # examples that adapter and merged model are compared on; all logits of their answers are kept meanwhile
 # Of the Trainer's log; the rest depends on the machine, or begins anew where a training goes on.
-_KEPT = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_command_accuracy")
+_KEPT = ("step", "epoch", "loss", "grad_norm", "learning_rate")
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
@@ -58,7 +59,14 @@ class Trained:
     def history(self) -> list[dict[str, Any]]:
         """Training losses and evaluations, in their order."""
         entries = (entry for entry in self.state.log_history if "loss" in entry or "eval_loss" in entry)
-        return [{name: entry[name] for name in _KEPT if name in entry} for entry in entries]
+        return [
+            {
+                name: value
+                for name, value in entry.items()
+                if name in _KEPT or (name.startswith("eval_") and name != "eval_selection")
+            }
+            for entry in entries
+        ]
 
 
 def write_results(trained: Trained, folder: ModelFolder, progress: Progress) -> TrainSummary:
@@ -78,15 +86,13 @@ def write_results(trained: Trained, folder: ModelFolder, progress: Progress) -> 
     verdict = _verdict(trained, on_train, on_validation)
     summary = _summary(trained, on_train, on_validation, verdict, folder)
     with folder.writing() as draft:
-        found = _save_models(trained, draft, progress)
-        metrics = {
+        metrics: dict[str, Any] = {
             "verdict": verdict.model_dump(mode="json"),
             "train": _figures(on_train),
             "validation": _figures(on_validation),
             "best_step": trained.best_step,
             "steps": trained.state.global_step,
             "tokens": {"raw": trained.plan.raw_tokens, "unique": trained.plan.unique_tokens},
-            "parity": found.model_dump(mode="json"),
             "history": history,
         }
         write_json(draft / "metrics.json", metrics)
@@ -94,6 +100,8 @@ def write_results(trained: Trained, folder: ModelFolder, progress: Progress) -> 
         write_jsonl(draft / "answers.jsonl", list(_answers(prepared, on_validation)))
         plot_history(history, draft / "loss.png", trained.best_step)
         (draft / "settings.yml").write_text(dump(prepared.settings), encoding="utf-8")
+        found = _save_models(trained, draft, progress)
+        write_json(draft / "metrics.json", {**metrics, "parity": found.model_dump(mode="json")})
         facts = _facts(trained, _figures(on_validation), found, folder.root.name)
         for place in (draft, draft / outputs.MERGED):
             (place / CARD).write_text(model_card(facts), encoding="utf-8")
@@ -164,7 +172,7 @@ def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Pa
     )
     progress.step()
     if settings.method != "full":
-        outputs.save_adapter(model, chat.tokenizer, draft / outputs.ADAPTER, prepared.base)
+        outputs.save_adapter(model, chat.tokenizer, draft / outputs.ADAPTER, describe_base(settings))
     merged = draft / outputs.MERGED
     outputs.save_merged(
         model,
@@ -175,6 +183,7 @@ def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Pa
         pad=chat.pad_id,
     )
     progress.step()
+    _make_room(trained.trainer)
     device = _device_with_room(merged, prepared.device)
     found = parity.compare(seen, merged, examples, device=device, batch_size=settings.eval_batch_size)
     progress.step()
@@ -182,6 +191,20 @@ def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Pa
         outputs.save_4bit(merged, draft / outputs.MERGED_4BIT, device=prepared.device)
         progress.step()
     return found
+
+
+def _make_room(trainer: Any) -> None:
+    """Take the trained model off the GPU, with all that its training needed; its configuration is still there."""
+    import torch
+
+    if trainer.model.device.type != "cuda":
+        return
+    handler = trainer.callback_handler
+    trainer.optimizer = trainer.lr_scheduler = handler.optimizer = handler.lr_scheduler = None
+    trainer.accelerator.free_memory()
+    with suppress(ValueError, RuntimeError):  # not every quantised model can be moved
+        trainer.model.to("cpu")
+    torch.cuda.empty_cache()
 
 
 def _device_with_room(merged: Path, device: str) -> str:
@@ -262,7 +285,7 @@ def _facts(trained: Trained, metrics: dict[str, Any] | None, found: parity.Parit
         name=name,
         base_model=prepared.base.base_model,
         base_revision=prepared.base.revision,
-        base_fingerprint=prepared.base.fingerprint,
+        base_fingerprint=describe_base(prepared.settings).fingerprint,
         data_hash=origin.data_hash,
         train_rows=len(prepared.train),
         validation_rows=len(prepared.validation),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -81,6 +81,7 @@ _ZERO = "a whole number of 0 or more"
 
 Name = Annotated[str, Field(min_length=1, pattern=r"\S"), Allowed("a name")]
 Model = Annotated[Name, Allowed("the name of a model on the Hugging Face hub, such as org/model, or a folder")]
+AdapterFolder = Annotated[Path, Allowed("the path of a folder")]
 TemplateFile = Annotated[Path, Allowed("the path of a Jinja file")]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1), Allowed(_ONE)]
 CountOrNone = Annotated[int, BeforeValidator(_no_bool), Field(ge=0), Allowed(_ZERO)]
@@ -143,6 +144,10 @@ class TrainSettings(BaseModel):
     target_modules: Modules = "all-linear"
     """Modules that get an adapter: `all-linear`, every linear layer but the output, which is better than attention
     alone at the same size; or their names, with commas between them."""
+
+    adapter: AdapterFolder | None = None
+    """Folder of an adapter to go on from in place of a new one, such as `adapter` of an earlier training. It must have
+    been trained on the same base model; its rank and its modules hold."""
 
     learning_rate: Positive | None = None
     """Highest learning rate. Left out, it is 2e-4 for lora and qlora and 1e-5 for full: an adapter wants ten times as
@@ -240,7 +245,7 @@ class TrainSettings(BaseModel):
                 yield Conflict(("prefix_sharing", "batch_size"), "one example has nothing to share; take 2 or more")
 
 
-_OF_LORA = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules")
+_OF_LORA = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules", "adapter")
 _UNUSED = {"lora": ("quantization_bits",), "qlora": (), "full": ("quantization_bits", *_OF_LORA)}
 _USED_BY = {"quantization_bits": "qlora", **dict.fromkeys(_OF_LORA, "lora and qlora")}
 
@@ -389,15 +394,20 @@ class _Reading:
         if revision and base and revision.rank < base.rank:
             del self._given["revision"]
 
+    def _find(self, name: str, is_there: Callable[[Path], bool]) -> None:
+        given = self._given.get(name)
+        if given and isinstance(given.value, str) and given.value:
+            found = next((place for place in self._places(given) if is_there(place)), None)
+            if found is None:
+                places = " and no ".join(map(str, self._places(given)))
+                self._problems.append(f"{self._said(name)}, but there is no {places}.")
+            self._given[name] = given._replace(value=found or given.value)
+
     def _find_files(self) -> None:
         """Turn relative paths into those that are there."""
-        template, base = self._given.get("chat_template"), self._given.get("base_model")
-        if template and isinstance(template.value, str) and template.value:
-            found = next((place for place in self._places(template) if place.is_file()), None)
-            if found is None:
-                places = " and no ".join(map(str, self._places(template)))
-                self._problems.append(f"{self._said('chat_template')}, but there is no {places}.")
-            self._given["chat_template"] = template._replace(value=found or template.value)
+        base = self._given.get("base_model")
+        self._find("chat_template", Path.is_file)
+        self._find("adapter", Path.is_dir)
         if base and isinstance(base.value, str) and base.value.strip():
             folder = next((place for place in self._places(base) if place.is_dir()), None)
             if folder:

@@ -20,7 +20,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 
 from rasa_ft_ext.train.data import Tokens
-from rasa_ft_ext.train.tree import WORTH_A_NODE, Node, PrefixTree
+from rasa_ft_ext.train.tree import WORTH_A_NODE, PrefixTree
 
 ATTENTION = "rasa_ft_ext_prefix_tree"
 
@@ -114,34 +114,29 @@ def _attention(
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     scale = kwargs.get("scaling")
-    parts = [_node_attention(node, query, key, value, scale) for node in prefix_tree.nodes]
+    # Split once: the backward pass of a slice for each node would fill a tensor of the tree's size for each of them.
+    sizes = [stop - start for start, stop in (node.own for node in prefix_tree.nodes)]
+    queries, keys, values = (states.split(sizes, dim=2) for states in (query, key, value))
+    place = {node.own: index for index, node in enumerate(prefix_tree.nodes)}
+    parts = []
+    for own, node in zip(queries, prefix_tree.nodes, strict=True):
+        seen = [place[span] for span in (*node.above, node.own)]
+        parts.append(_node_attention(own, [keys[index] for index in seen], [values[index] for index in seen], scale))
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 
 def _node_attention(
-    node: Node, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
+    query: torch.Tensor, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor], scale: float | None
 ) -> torch.Tensor:
-    own = query[:, :, node.own[0] : node.own[1]]
-    keys, values = _seen_by(node, key), _seen_by(node, value)
-    count, seen = own.shape[2], keys.shape[2]
-    if count == seen:
-        return functional.scaled_dot_product_attention(own, keys, values, is_causal=True, scale=scale)
+    """Attention of a node's tokens to all of the nodes above, and causally to their own, which come last."""
+    if len(keys) == 1:
+        return functional.scaled_dot_product_attention(query, keys[0], values[0], is_causal=True, scale=scale)
+    seen, said = torch.cat(list(keys), dim=2), torch.cat(list(values), dim=2)
+    count, total = query.shape[2], seen.shape[2]
     mask = None
     if count > 1:
-        mask = torch.ones((count, seen), dtype=torch.bool, device=query.device).tril(seen - count)
-    return functional.scaled_dot_product_attention(own, keys, values, attn_mask=mask, scale=scale)
-
-
-def _seen_by(node: Node, states: torch.Tensor) -> torch.Tensor:
-    spans = [*node.above, node.own]
-    merged = [spans[0]]
-    for start, stop in spans[1:]:
-        if start == merged[-1][1]:
-            merged[-1] = (merged[-1][0], stop)
-        else:
-            merged.append((start, stop))
-    parts = [states[:, :, start:stop] for start, stop in merged]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+        mask = torch.ones((count, total), dtype=torch.bool, device=query.device).tril(total - count)
+    return functional.scaled_dot_product_attention(query, seen, said, attn_mask=mask, scale=scale)
 
 
 AttentionInterface.register(ATTENTION, _attention)

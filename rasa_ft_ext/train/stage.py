@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rasa_ft_ext.progress import Progress
-from rasa_ft_ext.train.base import adapter_in_fp32, load_base, memory_advice
+from rasa_ft_ext.train.base import adapter_in_fp32, compute_dtype, load_base, memory_advice
 from rasa_ft_ext.train.folder import TENSORBOARD, ModelFolder
 from rasa_ft_ext.train.plan import SharingPlan, plan_sharing
 from rasa_ft_ext.train.preparation import Prepared, Rows, prepare
@@ -90,9 +90,13 @@ def _train(prepared: Prepared, folder: ModelFolder, progress: Progress) -> Train
     model = load_base(settings, device=prepared.device)
     plan = plan_sharing(settings, model, prepared.train, prepared.chat.tokenizer)
     if plan.on:
-        enable(model.get_base_model() if hasattr(model, "peft_config") else model)
-        exact = agreed(lambda: is_exact(model, prepared.train, prepared.chat.pad_id))
+        bare = model.get_base_model() if hasattr(model, "peft_config") else model
+        own_attention = bare.config._attn_implementation
+        enable(bare)
+        dtype = compute_dtype(settings, prepared.device)
+        exact = agreed(lambda: is_exact(model, prepared.train, prepared.chat.pad_id, dtype))
         if not exact:
+            bare.set_attn_implementation(own_attention)
             plan = plan_sharing(settings, model, prepared.train, prepared.chat.tokenizer, exact=False)
     progress.note(plan.text)
     with _curves_in(folder.root / TENSORBOARD):
@@ -171,8 +175,10 @@ def quieten() -> None:
 
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # what is trained here is nobody's business
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import huggingface_hub.constants
     import transformers
 
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True  # for a caller who had it imported before
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     for name in ("bitsandbytes", "huggingface_hub"):  # the latter tells each of its retries

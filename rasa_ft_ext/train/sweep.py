@@ -158,10 +158,14 @@ class SweepFolder:
         """Make room.
 
         Raises:
-            ForeignResultsError: there is something else, and `force` is off.
+            ForeignResultsError: there is another sweep, and `force` is off; or there is anything else.
             WorkspaceError: the folder cannot be written.
         """
         file = self.root / SEARCH
+        if self.root.is_file() or (self.root.is_dir() and any(self.root.iterdir()) and not file.is_file()):
+            raise ForeignResultsError(
+                f"{self.root} holds files that no sweep wrote. Give another folder with --out-sweep, or empty this one."
+            )
         if not self._force:
             self._refuse_others(file)
         try:
@@ -175,11 +179,6 @@ class SweepFolder:
             ) from error
 
     def _refuse_others(self, file: Path) -> None:
-        if self.root.is_file() or (self.root.is_dir() and any(self.root.iterdir()) and not file.is_file()):
-            raise ForeignResultsError(
-                f"{self.root} holds files that no sweep wrote. Give another folder with --out-sweep, or --force to "
-                "replace them."
-            )
         found = _read(file) if file.is_file() else self._key
         differing = sorted(name for name in {*found, *self._key} if found.get(name) != self._key.get(name))
         if differing:

@@ -6,7 +6,7 @@ accelerate's. Examples come tokenized and whole (see `rasa_ft_ext.train.data`); 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
+from rasa_ft_ext.scores import Scores
 from rasa_ft_ext.train.base import compute_dtype
 from rasa_ft_ext.train.batches import make_batch
 from rasa_ft_ext.train.chat import Chat
@@ -40,7 +41,6 @@ class CommandTrainer(SFTTrainer):  # type: ignore[misc]
         examples: What to train on.
         sharing: Whether batches are laid out as prefix trees.
         evaluator: Evaluates on the validation set; None where there is none.
-        evaluated: Is told the outcome of each evaluation.
         callbacks: As the Trainer takes them.
     """
 
@@ -53,10 +53,8 @@ class CommandTrainer(SFTTrainer):  # type: ignore[misc]
         examples: Sequence[Tokens],
         sharing: bool,
         evaluator: Evaluator | None = None,
-        evaluated: Callable[[Evaluation], None] = lambda evaluation: None,
         callbacks: Sequence[Any] = (),
     ) -> None:
-        self._evaluated = evaluated
         super().__init__(
             model=model,
             args=args,
@@ -107,10 +105,10 @@ class CommandTrainer(SFTTrainer):  # type: ignore[misc]
             f"{metric_key_prefix}_loss": evaluation.loss,
             f"{metric_key_prefix}_command_accuracy": evaluation.scores.exact_match or 0.0,
             f"{metric_key_prefix}_selection": selection(evaluation),
+            **{f"{metric_key_prefix}_{name}": share for name, share in measured(evaluation.scores).items()},
         }
         self.model.eval()  # TRL keeps what it logs by mode
         self.log(metrics)
-        self._evaluated(evaluation)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -151,6 +149,13 @@ def _learned(examples: Sequence[Tokens], drawn: Sequence[int]) -> list[Tokens]:
     return found or [replace(examples[0], prompt_length=len(examples[0].ids))]
 
 
+def measured(scores: Scores) -> dict[str, float]:
+    """What the curves show besides: F1 of all commands and of each type, slot values, answers that are no commands."""
+    shares = {name: getattr(scores, name) for name in ("micro_f1", "macro_f1", "slot_value_accuracy", "unparsable")}
+    by_type = {f"f1_{kind}": rates.f1 for kind, rates in scores.by_command.items()}
+    return {name: share for name, share in {**shares, **by_type}.items() if share is not None}
+
+
 def selection(evaluation: Evaluation) -> float:
     """What the best checkpoint has most of: command accuracy, and among equal ones the lower loss.
 
@@ -175,7 +180,7 @@ def trainer_config(
     steps = steps_per_epoch(settings, examples, processes)
     between = max(1, round(steps / settings.evaluations_per_epoch))
     checkpointing = settings.gradient_checkpointing
-    return SFTConfig(
+    config = SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
@@ -214,6 +219,11 @@ def trainer_config(
         dataloader_pin_memory=device == "cuda",
         ddp_find_unused_parameters=False,
     )
+    if processes == 1:
+        # One process trains on one GPU. The Trainer would cut batches up among all that it sees (nn.DataParallel), and
+        # a prefix tree cannot be cut; several GPUs take a process each.
+        config._n_gpu = min(config.n_gpu, 1)
+    return config
 
 
 def steps_per_epoch(settings: TrainSettings, examples: int, processes: int) -> int:

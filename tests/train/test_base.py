@@ -184,7 +184,7 @@ def test_a_bitsandbytes_without_the_devices_code_is_an_error(monkeypatch: pytest
     [
         (None, "lora", "cuda", {"": 0}),
         (None, "lora", "cpu", {"": "cpu"}),
-        ("2", "lora", "cuda", None),
+        ("2", "lora", "cuda", {"": 1}),
         ("2", "qlora", "cuda", {"": 1}),
         ("2", "qlora", "cpu", {"": "cpu"}),
     ],
@@ -314,3 +314,15 @@ def test_one_changed_number_makes_another_fingerprint(base: Path, tmp_path: Path
     file.write_bytes(content)
     assert module.fingerprint(str(base)) != module.fingerprint(str(changed))
     assert module.fingerprint("org/not-here") is None
+
+
+def test_a_model_of_the_hub_is_known_by_the_commit_that_was_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "models--org--model/snapshots/0123abc/config.json"
+    monkeypatch.setattr(module, "_cached_config", lambda base_model, revision: file)
+    assert module.commit_of("org/model", "main") == "0123abc"
+
+
+def test_a_folder_has_no_commit(tmp_path: Path) -> None:
+    assert module.commit_of(str(tmp_path), None) is None

@@ -185,8 +185,10 @@ def test_a_model_that_does_not_take_the_tree_is_not_exact() -> None:
     enable(model)
     forward = model.forward
 
-    def strict(input_ids: Any = None, attention_mask: Any = None, use_cache: bool = False) -> Any:
-        return forward(input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache)
+    def strict(
+        input_ids: Any = None, attention_mask: Any = None, use_cache: bool = False, logits_to_keep: Any = 0
+    ) -> Any:
+        return forward(input_ids, attention_mask, use_cache=use_cache, logits_to_keep=logits_to_keep)
 
     model.forward = strict
 

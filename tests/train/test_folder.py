@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rasa_ft_ext.errors import ForeignResultsError, WorkspaceError
+from rasa_ft_ext.errors import ForeignResultsError, ParityError, WorkspaceError
 from rasa_ft_ext.train import folder as module
 from rasa_ft_ext.train.folder import KEY, ModelFolder, mark_whole
 from rasa_ft_ext.workspace import MANIFEST
@@ -300,3 +300,23 @@ def test_a_place_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(WorkspaceError, match=r"cannot be written: Not a directory.*--out-model"):
         folder(tmp_path / "file" / "model").begin()
+
+
+def test_what_was_trained_is_kept_where_the_merged_model_is_not(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    made.begin()
+    kept = checkpoint(made, 5)
+
+    def save() -> None:
+        with made.writing() as draft:
+            (draft / "metrics.json").write_text("{}")
+            (draft / "merged").mkdir()
+            raise ParityError("they differ")
+
+    with pytest.raises(ParityError):
+        save()
+
+    assert (made.root / "metrics.json").is_file()
+    assert not (made.root / "merged").exists()
+    assert kept.is_dir()
+    assert not made.is_done()

@@ -46,6 +46,7 @@ TYPED: dict[str, tuple[str, Any]] = {
     "seed": ("0", 0),
     "max_length": ("2048", 2048),
     "over_length": ("drop", "drop"),
+    "adapter": ("before", Path("before")),
     "chat_template": ("chat.jinja", Path("chat.jinja")),
     "chat_template_kwargs": ('{"enable_thinking": false}', {"enable_thinking": False}),
     "prefix_sharing": ("off", "off"),
@@ -395,6 +396,7 @@ def test_flags_that_are_not_given_override_nothing() -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_flag_reaches_its_setting(name: str, tmp_path: Path) -> None:
     (tmp_path / "chat.jinja").touch()
+    (tmp_path / "before").mkdir()
     typed, value = TYPED[name]
     flag = "--save" if name == "save_4bit" else "--" + name.replace("_", "-")
     needed = {"base_model": BASE, "method": "qlora"}
@@ -403,7 +405,7 @@ def test_each_flag_reaches_its_setting(name: str, tmp_path: Path) -> None:
 
     settings = load_settings(None, None, {**needed, **given}, project=tmp_path)
     assert list(given) == [name]
-    assert getattr(settings, name) == (tmp_path / value if name == "chat_template" else value)
+    assert getattr(settings, name) == (tmp_path / value if name in ("adapter", "chat_template") else value)
 
 
 def test_a_switch_can_be_turned_off() -> None:
@@ -496,3 +498,9 @@ def test_a_library_that_is_not_installed_is_told_with_how_to_get_it(
 def test_nothing_is_told_where_all_libraries_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "find_spec", lambda name: object())
     libraries.require_libraries()
+
+
+def test_the_settings_of_the_demo_load() -> None:
+    file = Path(__file__).parents[2] / "scripts/train_demo.yml"
+    settings = load_settings(file, None, {"base_model": BASE})
+    assert (settings.method, settings.device) == ("full", "cpu")

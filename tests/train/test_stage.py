@@ -448,6 +448,23 @@ def refused(files: Files, out: Path, base_model: Path, **given: Any) -> str:
     return str(error.value)
 
 
+def test_a_training_goes_on_from_an_earlier_adapter(lora: Path, files: Files, tiny_base: Path, tmp_path: Path) -> None:
+    earlier = {"method": "lora", "adapter": lora / "adapter", "learning_rate": 1e-9, "epochs": 1}
+    run(files, tmp_path / "on", tiny_base, **earlier)
+    assert metrics(tmp_path / "on")["validation"]["loss"] == pytest.approx(
+        metrics(lora)["validation"]["loss"], abs=1e-4
+    )
+
+
+def test_an_adapter_of_another_base_is_refused(lora: Path, files: Files, tiny_rows: Path, tmp_path: Path) -> None:
+    from scripts.make_tiny_base import make_tiny_base
+
+    make_tiny_base(tiny_rows, tmp_path / "other", hidden=64, layers=2, heads=4, vocab=400, seed=1)
+    with pytest.raises(TrainingError, match="was trained on"):
+        run(files, tmp_path / "out", tmp_path / "other", method="lora", adapter=lora / "adapter")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_empty_train_set_is_refused(files: Files, tiny_base: Path, tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("\n")
 

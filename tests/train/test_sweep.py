@@ -431,8 +431,10 @@ def test_other_results_are_left_alone(
 
     mine = tmp_path / "mine"
     write_json(mine / "notes.json", {})
-    with pytest.raises(ForeignResultsError, match="no sweep wrote"):
-        run(files, mine, settings)
+    for force in (False, True):
+        with pytest.raises(ForeignResultsError, match="no sweep wrote"):
+            run(files, mine, settings, force=force)
+        assert [path.name for path in mine.iterdir()] == ["notes.json"]
     fake.trained.clear()
     with pytest.raises(ForeignResultsError, match="did not write"):  # before the search
         run(files, tmp_path / "new", settings, final=mine)

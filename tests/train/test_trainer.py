@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from rasa_ft_ext.scores import Scores  # noqa: E402
+from rasa_ft_ext.scores import Rates, Scores  # noqa: E402
 from rasa_ft_ext.train import trainer as module  # noqa: E402
 from rasa_ft_ext.train.base import load_base  # noqa: E402
 from rasa_ft_ext.train.chat import Chat, load_chat  # noqa: E402
@@ -237,8 +237,23 @@ def test_the_last_smaller_step_weighs_its_own_tokens_only(
 # ---- the best checkpoint
 
 
+def scores(accuracy: float) -> Scores:
+    rates = {"StartFlow": Rates(precision=0.5, recall=1.0, f1=0.6, support=4)}
+    return Scores(
+        examples=10,
+        exact_match=accuracy,
+        slot_value_accuracy=None,
+        unparsable=0.1,
+        micro_f1=0.7,
+        macro_f1=0.8,
+        by_command=rates,
+        by_flow={},
+        by_slot={},
+    )
+
+
 def evaluation(accuracy: float | None, loss: float) -> Evaluation:
-    return Evaluation(loss, Scores.model_construct(exact_match=accuracy, examples=10), ())
+    return Evaluation(loss, scores(accuracy), ())
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, *found: tuple[float | None, float]) -> None:
@@ -316,19 +331,19 @@ def test_no_patience_never_ends_early() -> None:
     assert early_stopping(settings_for("base", early_stopping_patience=0)) == []
 
 
-def test_an_evaluation_is_told_and_logged(
+def test_an_evaluation_is_logged_with_what_the_curves_show(
     tiny_base: Path, tmp_path: Path, chat: Chat, examples: list[Tokens], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(monkeypatch, (0.25, 1.5))
-    told: list[Evaluation] = []
     made = trainer(tiny_base, tmp_path, chat, examples, evaluates=True)
-    made._evaluated = told.append
 
     found = made.evaluate()
 
     assert (found["eval_loss"], found["eval_command_accuracy"]) == (1.5, 0.25)
-    assert [entry.loss for entry in told] == [1.5]
-    assert made.state.log_history[-1]["eval_loss"] == 1.5
+    logged = made.state.log_history[-1]
+    assert logged["eval_loss"] == 1.5
+    assert (logged["eval_micro_f1"], logged["eval_f1_StartFlow"], logged["eval_unparsable"]) == (0.7, 0.6, 0.1)
+    assert "eval_slot_value_accuracy" not in logged, "there was no slot to measure"
 
 
 def test_without_a_validation_set_there_is_no_evaluation(
