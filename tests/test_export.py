@@ -693,6 +693,7 @@ class Hub:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # other tests set it; this hub is on this machine
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):
