@@ -19,7 +19,7 @@ Whoever catches `RasaFtError` sees each mistake of a user and no bug: a bug keep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 
 class RasaFtError(Exception):
@@ -86,3 +86,12 @@ class LLMUnavailableError(LLMError):
 
 class LLMAnswerError(LLMError):
     """The LLM answered, but the answer is of no use."""
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on: libraries wrap what has happened several times."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

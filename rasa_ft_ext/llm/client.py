@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from rasa_ft_ext.conversation import Usage
-from rasa_ft_ext.errors import LLMAnswerError, LLMError, LLMUnavailableError
+from rasa_ft_ext.errors import LLMAnswerError, LLMError, LLMUnavailableError, chain_of
 from rasa_ft_ext.llm.base import LLM, Completion
 from rasa_ft_ext.llm.settings import KEY_VARIABLES, SELF_HOSTED, LLMSettings
 
@@ -179,12 +179,4 @@ def _excerpt(text: str, settings: LLMSettings) -> str:
 
 def _is_refused(error: BaseException) -> bool:
     """Whether no connection came about: nobody listens, or the host's name is unknown."""
-    return any(type(cause).__name__ == "ConnectError" for cause in _causes(error))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
+    return any(type(cause).__name__ == "ConnectError" for cause in chain_of(error))

@@ -8,10 +8,9 @@ A token is looked up by huggingface_hub itself (HF_TOKEN, or what `hf auth login
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from rasa_ft_ext.errors import ConfigError, MissingExtraError, RasaFtError
+from rasa_ft_ext.errors import ConfigError, MissingExtraError, RasaFtError, chain_of
 
 _CONFIG = "config.json"
 
@@ -49,7 +48,7 @@ def hub_error(base: str, error: BaseException, revision: str | None = None) -> R
     """What went wrong when a base model was loaded, and the next step. Libraries wrap the cause: all are looked at."""
     from huggingface_hub import errors
 
-    causes = list(_causes(error))
+    causes = list(chain_of(error))
     refused = next((cause for cause in causes if isinstance(cause, errors.HfHubHTTPError)), None)
     page = f"https://huggingface.co/{base}"
     if refused is not None:
@@ -112,14 +111,6 @@ def _unreachable() -> str:
         f"It is not in this machine's cache, and {constants.ENDPOINT} cannot be reached. Look at the network and its "
         "proxy, or give the folder of a model that was copied here."
     )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _first_line(error: BaseException) -> str:
