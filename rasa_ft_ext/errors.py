@@ -10,6 +10,8 @@
     ├── WorkspaceError              the output folder cannot be read or written
     │   └── ForeignResultsError     it holds the results of another run
     ├── ExportError                 a model cannot be copied to where it should go, or did not arrive as it was sent
+    ├── ServeError                  a model server cannot be started, or does not answer as it should
+    ├── ConnectError                the assistant's files cannot be changed, or should not be
     └── LLMError                    a call to an LLM failed
         ├── LLMUnavailableError     nobody answers, or the key is refused: every further call would fail as well
         └── LLMAnswerError          an answer came, but it is of no use
@@ -74,6 +76,14 @@ class ForeignResultsError(WorkspaceError):
 
 class ExportError(RasaFtError):
     """A model cannot be copied to where it should go, or did not arrive as it was sent."""
+
+
+class ServeError(RasaFtError):
+    """A model server cannot be started, or does not answer as it should."""
+
+
+class ConnectError(RasaFtError):
+    """The assistant's files cannot be changed, or should not be: the model is not proven."""
 
 
 class LLMError(RasaFtError):

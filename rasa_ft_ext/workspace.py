@@ -30,6 +30,7 @@ ANNOTATIONS = "1_command_annotations"
 REPHRASINGS = "2_rephrasings"
 DATASET = "3_llm_finetune_data"
 SPLIT = "4_train_test_split"
+EVALUATION = "5_evaluation"
 STAGES = (ANNOTATIONS, REPHRASINGS, DATASET, SPLIT)
 
 # What a manifest calls the stages that it was made from.

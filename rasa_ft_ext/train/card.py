@@ -1,83 +1,21 @@
-"""What stands beside a trained model: `README.md`, the model card that the hub shows, and `manifest.json`.
+"""What stands beside a trained model: `README.md`, the model card that the hub shows.
 
     (folder / "README.md").write_text(model_card(facts))
-    write_manifest(folder, facts)            # last of all: what has a manifest is complete
 
-Both are made of the same facts, and of nothing else. This module knows no torch.
+It is made of the facts that the manifest has, and of nothing else. This module knows no torch.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from rasa_ft_ext._version import __version__
-from rasa_ft_ext.conversation import Record
-from rasa_ft_ext.workspace import MANIFEST, write_record
+from rasa_ft_ext.finetuned import TrainFacts
 from rasa_ft_ext.yaml import to_yaml
 
 CARD = "README.md"
-_NOT_PART = ("checkpoints", "tensorboard", MANIFEST)  # what may change or go without the model being another
-
-
-class TrainFacts(Record):
-    """What is known of a training.
-
-    `templates` maps each prompt template's name to the SHA-256 of its source, empty where it was not kept. `metrics`
-    are those of the checkpoint that was kept, on the validation set (`exact_match` is the command accuracy). `parity`
-    is what `rasa_ft_ext.train.parity` found. `packages` are the versions that trained.
-    """
-
-    name: str
-    base_model: str
-    base_revision: str | None = None
-    base_fingerprint: str | None = None
-    base_license: str | None = None
-    data_hash: str
-    train_rows: int
-    validation_rows: int
-    templates: dict[str, str] = Field(default_factory=dict)
-    rasa_version: str | None = None
-    syntax: str | None = None
-    assistant: str | None = None
-    language: str | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
-    metrics: dict[str, Any] = Field(default_factory=dict)
-    parity: dict[str, Any] = Field(default_factory=dict)
-    dtype: str = ""
-    max_length: int | None = None
-    packages: dict[str, str] = Field(default_factory=dict)
-
-
-class TrainManifest(Record):
-    """The last file of a training: its facts, the version that trained, and the SHA-256 of every file of the model."""
-
-    version: str
-    facts: TrainFacts
-    files: dict[str, str]
-
-
-def write_manifest(folder: Path, facts: TrainFacts) -> TrainManifest:
-    """Write `manifest.json` of a folder in which all else is there."""
-    manifest = TrainManifest(version=__version__, facts=facts, files=digests(folder))
-    write_record(folder / MANIFEST, manifest)
-    return manifest
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file of a model, by its path; big files are read piece by piece."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    paths = {path.relative_to(folder).as_posix(): path for path in files}
-    return {name: _sha256(path) for name, path in paths.items() if name.split("/")[0] not in _NOT_PART}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def model_card(facts: TrainFacts) -> str:

@@ -23,7 +23,6 @@ from rasa_ft_ext.errors import TrainingError
 from rasa_ft_ext.train.base import BASE_FILE, BaseRecord, check_bitsandbytes
 from rasa_ft_ext.workspace import write_record
 
-ADAPTER, MERGED, MERGED_4BIT = "adapter", "merged", "merged_4bit"
 SHARD = "5GB"  # small enough for every object storage, and for a download that breaks off
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.commands import Syntax
 from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.finetuned import digests
 from rasa_ft_ext.train.base import (
     BaseRecord,
     check_adapter,
@@ -23,7 +24,6 @@ from rasa_ft_ext.train.base import (
     pick_device,
     quantization_config,
 )
-from rasa_ft_ext.train.card import digests
 from rasa_ft_ext.train.chat import Chat, load_chat
 from rasa_ft_ext.train.data import Data, Tokens, find_data, given_data, tokenize
 from rasa_ft_ext.train.processes import how_many, share_a_model

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from rasa_ft_ext._version import __version__
+from rasa_ft_ext.finetuned import ADAPTER, MERGED, MERGED_4BIT, TrainFacts, digests, write_manifest
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.scores import Scores, is_exact
 from rasa_ft_ext.train import outputs, parity, processes
 from rasa_ft_ext.train.base import compute_dtype, describe_base, saved_dtype
-from rasa_ft_ext.train.card import CARD, TrainFacts, digests, model_card, write_manifest
+from rasa_ft_ext.train.card import CARD, model_card
 from rasa_ft_ext.train.data import Tokens
 from rasa_ft_ext.train.evaluation import Evaluation
 from rasa_ft_ext.train.folder import KEY, ModelFolder
@@ -103,7 +104,7 @@ def write_results(trained: Trained, folder: ModelFolder, progress: Progress) -> 
         found = _save_models(trained, draft, progress)
         write_json(draft / "metrics.json", {**metrics, "parity": found.model_dump(mode="json")})
         facts = _facts(trained, _figures(on_validation), found, folder.root.name)
-        for place in (draft, draft / outputs.MERGED):
+        for place in (draft, draft / MERGED):
             (place / CARD).write_text(model_card(facts), encoding="utf-8")
         write_record(draft / SUMMARY, summary)
         write_manifest(draft, facts)
@@ -172,8 +173,8 @@ def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Pa
     )
     progress.step()
     if settings.method != "full":
-        outputs.save_adapter(model, chat.tokenizer, draft / outputs.ADAPTER, describe_base(settings))
-    merged = draft / outputs.MERGED
+        outputs.save_adapter(model, chat.tokenizer, draft / ADAPTER, describe_base(settings))
+    merged = draft / MERGED
     outputs.save_merged(
         model,
         chat.tokenizer,
@@ -188,7 +189,7 @@ def _save_models(trained: Trained, draft: Path, progress: Progress) -> parity.Pa
     found = parity.compare(seen, merged, examples, device=device, batch_size=settings.eval_batch_size)
     progress.step()
     if settings.save_4bit:
-        outputs.save_4bit(merged, draft / outputs.MERGED_4BIT, device=prepared.device)
+        outputs.save_4bit(merged, draft / MERGED_4BIT, device=prepared.device)
         progress.step()
     return found
 
@@ -269,7 +270,7 @@ def _summary(
         best_step=trained.best_step,
         train_accuracy=_shown(on_train),
         validation_accuracy=_shown(on_validation),
-        merged_model=str(folder.root / outputs.MERGED),
+        merged_model=str(folder.root / MERGED),
         verdict=(verdict.text,) if verdict else (),
         what_to_try=verdict.advice if verdict else (),
         dropped=prepared.dropped,
@@ -281,6 +282,7 @@ def _facts(trained: Trained, metrics: dict[str, Any] | None, found: parity.Parit
     prepared = trained.prepared
     origin = prepared.data.origin
     config = trained.trainer.model.config
+    examples = [*prepared.train, *prepared.validation]
     return TrainFacts(
         name=name,
         base_model=prepared.base.base_model,
@@ -298,6 +300,8 @@ def _facts(trained: Trained, metrics: dict[str, Any] | None, found: parity.Parit
         parity=found.model_dump(mode="json"),
         dtype=str(saved_dtype(prepared.settings, prepared.device)).removeprefix("torch."),
         max_length=min(prepared.settings.max_length, getattr(config, "max_position_embeddings", 1 << 30)),
+        longest_prompt=max(example.prompt_length for example in examples),
+        longest_answer=prepared.longest_answer(examples),
         packages=dict(_versions()),
     )
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from rasa_ft_ext.train.card import TrainFacts, TrainManifest, model_card, write_manifest
+from rasa_ft_ext.finetuned import TrainFacts, TrainManifest, write_manifest
+from rasa_ft_ext.train.card import model_card
 from rasa_ft_ext.workspace import read_record
 
 FACTS = TrainFacts(

@@ -1,0 +1,1 @@
+"""The seam to what serves a model: a model folder in, a base URL out."""

@@ -1,0 +1,55 @@
+"""How a model is served: the settings that matter, and what they are called on vLLM's command line.
+
+This module knows neither processes nor folders; `rasa_ft_ext.model_server.base` is the seam that takes the settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOCALHOST = "127.0.0.1"
+PORT = 8000
+API_KEY_VARIABLE = "VLLM_API_KEY"
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """One model and how it is served."""
+
+    model: str
+    """Folder of a whole model (weights, tokenizer, chat template), or its name on the Hugging Face Hub."""
+    name: str
+    """The name that callers give as `model`."""
+    lora: str | None = None
+    """Folder of an unmerged adapter on that model; the name is then the adapter's."""
+    lora_rank: int | None = None
+    """Rank of that adapter; vLLM must know the largest in advance."""
+    dtype: str = "auto"
+    """Type of the weights: auto, bfloat16, float16 or float32."""
+    max_model_len: int | None = None
+    """Most tokens of prompt and answer together; None for all that the model can."""
+    prefix_caching: bool = True
+    """Whether what prompts have in common at their beginning is computed once."""
+    host: str = LOCALHOST
+    """The address to listen at; others than this machine reach it at 0.0.0.0 only."""
+    port: int = PORT
+    """The port to listen at; 0 for any that is free."""
+    api_key: str | None = None
+    """What callers must show; None lets everybody in. It is handed over in the environment, never as an argument."""
+    extra: tuple[str, ...] = ()
+    """More arguments for vLLM, as they are."""
+
+
+def vllm_arguments(settings: ServeSettings) -> list[str]:
+    """What follows `vllm serve`; of the key, nothing."""
+    arguments = ["--model", settings.model, "--host", settings.host, "--port", str(settings.port)]
+    arguments += ["--dtype", settings.dtype]
+    if settings.max_model_len is not None:
+        arguments += ["--max-model-len", str(settings.max_model_len)]
+    arguments.append("--enable-prefix-caching" if settings.prefix_caching else "--no-enable-prefix-caching")
+    if settings.lora is None:
+        arguments += ["--served-model-name", settings.name]
+    else:
+        arguments += ["--enable-lora", "--lora-modules", f"{settings.name}={settings.lora}"]
+        arguments += ["--max-lora-rank", str(settings.lora_rank or 16)]
+    return [*arguments, *settings.extra]
