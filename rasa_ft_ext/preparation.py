@@ -11,7 +11,9 @@ from typing import Any
 from rasa_ft_ext.annotate.recorded import copy_annotations
 from rasa_ft_ext.annotate.stage import AnnotateSummary, annotate
 from rasa_ft_ext.assistant.base import Assistant
+from rasa_ft_ext.conversation import AssistantCard
 from rasa_ft_ext.dataset.stage import dataset
+from rasa_ft_ext.dataset.student import StudentPrompt, check_recordings, check_variables, read_student_prompt
 from rasa_ft_ext.errors import RasaFtError
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.secrets import without_secrets
@@ -22,7 +24,7 @@ from rasa_ft_ext.rephrase.stage import RephraseSummary, rephrase
 from rasa_ft_ext.rephrase.verdict import SlotValues
 from rasa_ft_ext.results import PrepareDataSummary, check_results, summarise, write_results
 from rasa_ft_ext.split.stage import OutputFormat, split
-from rasa_ft_ext.workspace import Workspace
+from rasa_ft_ext.workspace import Workspace, read_annotations
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Preparation:
     seed: int
     concurrency: int
     slot_values: SlotValues
+    student_prompt: str | Path | None
     annotations: str | Path | None
     llm_api_base: str | None
     force: bool
@@ -55,11 +58,14 @@ class Preparation:
         problems = self._problems()
         suite = problems.attempt(lambda: self.place.suite(self.tests))
         problems.attempt(lambda: self.place.rephraser(self.rephrase_config, None))
+        student = problems.attempt(self._student)
         problems.report()
         assert suite is not None
         assistant = self.place.load(stubbed=any(file.stub_custom_actions for file in suite.files))
         try:
             config = self.place.rephraser(self.rephrase_config, assistant.card.llm)
+            if student is not None:
+                check_variables(student, assistant.card)
         except RasaFtError:
             asyncio.run(assistant.close())
             raise
@@ -74,7 +80,7 @@ class Preparation:
                 progress=self.progress,
             )
 
-        return self._finish(workspace, assistant, config, annotated)
+        return self._finish(workspace, assistant, config, student, annotated)
 
     def _recorded(self, workspace: Workspace, annotations: str | Path) -> PrepareDataSummary:
         folder = self.place.path(annotations)
@@ -83,6 +89,9 @@ class Preparation:
         llm = problems.attempt(lambda: recorded_llm(card, self.llm_api_base)) if card else None
         own = at(card.llm, self.llm_api_base) if card and llm else None
         config = problems.attempt(lambda: self.place.rephraser(self.rephrase_config, own))
+        student = problems.attempt(self._student)
+        if card and student:
+            problems.attempt(lambda: _check_prompt(student, card, folder))
         problems.report()
         assert card is not None
         assert config is not None
@@ -91,7 +100,10 @@ class Preparation:
         async def annotated() -> AnnotateSummary:
             return summary
 
-        return self._finish(workspace, recorded_assistant(card, llm, self.concurrency), config, annotated)
+        return self._finish(workspace, recorded_assistant(card, llm, self.concurrency), config, student, annotated)
+
+    def _student(self) -> StudentPrompt | None:
+        return read_student_prompt(self.student_prompt, self.place.project) if self.student_prompt else None
 
     def _problems(self) -> Problems:
         problems = Problems("prepare-data")
@@ -113,14 +125,19 @@ class Preparation:
         workspace: Workspace,
         assistant: Assistant,
         config: RephraseConfig,
+        student: StudentPrompt | None,
         annotated: Callable[[], Awaitable[AnnotateSummary]],
     ) -> PrepareDataSummary:
         llm = LiteLLM(config.llm, concurrency=self.concurrency)
 
         async def stages() -> PrepareDataSummary:
             of_annotate = await annotated()
+            if student is not None:
+                check_recordings(student, workspace.annotations())  # before anything is paid for
             of_rephrase = await self._rephrase(workspace, assistant, config, llm)
-            of_dataset = await dataset(workspace, assistant, concurrency=self.concurrency, progress=self.progress)
+            of_dataset = await dataset(
+                workspace, assistant, student=student, concurrency=self.concurrency, progress=self.progress
+            )
             of_split = split(
                 workspace,
                 train_frac=self.train_frac,
@@ -166,8 +183,15 @@ class Preparation:
             "seed": self.seed,
             "concurrency": self.concurrency,
             "slot_values": self.slot_values,
+            "student_prompt": str(self.student_prompt) if self.student_prompt else None,
             "annotations": str(self.annotations) if self.annotations is not None else None,
             "llm_api_base": self.llm_api_base,
         }
         plain: dict[str, Any] = without_secrets(parameters)
         return plain
+
+
+def _check_prompt(student: StudentPrompt, card: AssistantCard, annotations: Path) -> None:
+    """Look at a student's template beside recorded annotations."""
+    check_variables(student, card)
+    check_recordings(student, read_annotations(annotations))

@@ -18,11 +18,21 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Template
+from jinja2 import Template, TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
 _PLACEHOLDER = re.compile(r"@@USER-(\d+)@@")
 _DATETIME = "@@datetime@@"
+
+# What Rasa's command generators render a prompt with; the agents only where the assistant has some, the date and time
+# only where it is included.
+RASA_VARIABLES = frozenset(
+    {
+        *("available_flows", "current_conversation", "flow_slots", "current_flow", "current_slot", "user_message"),
+        *("current_slot_description", "current_slot_type", "current_slot_allowed_values"),
+        *("active_agent", "completed_agents", "current_datetime"),
+    }
+)
 
 
 def placeholder(index: int) -> str:
@@ -89,8 +99,27 @@ def render(template: str, variables: dict[str, Any], messages: Sequence[str]) ->
     return _compiled(template).render(**fill(variables, messages))
 
 
+def syntax_problem(template: str) -> str | None:
+    """What keeps a template from being compiled, as a sentence; None where nothing does."""
+    try:
+        _compiled(template)
+    except TemplateSyntaxError as error:
+        return f"Line {error.lineno} is no jinja2: {(error.message or '').rstrip('.')}."
+    return None
+
+
+def variables_of(template: str) -> frozenset[str]:
+    """The variables that a template must be given."""
+    return frozenset(meta.find_undeclared_variables(_environment().parse(template)))
+
+
 @lru_cache(maxsize=64)
 def _compiled(source: str) -> Template:
+    return _environment().from_string(source)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> SandboxedEnvironment:
     environment = SandboxedEnvironment(autoescape=False)
     environment.filters["to_json_escaped_string"] = lambda value: json.dumps(value, ensure_ascii=False)
-    return environment.from_string(source)
+    return environment

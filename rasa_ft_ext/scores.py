@@ -23,11 +23,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from math import sqrt
+from typing import Literal, NamedTuple
 
 from rasa_ft_ext.commands import Command, Syntax, difference, read, value_difference
 from rasa_ft_ext.conversation import Record
 
 Pair = tuple[str, str]  # expected text, answered text
+Table = Literal["command", "flow", "slot", "all"]
 
 
 class Rates(Record):
@@ -73,6 +75,14 @@ class Scores(Record):
     by_slot: dict[str, Rates]
 
 
+class Count(NamedTuple):
+    """How many commands of one kind were expected, were answered, and are right (expected and answered)."""
+
+    expected: int
+    answered: int
+    found: int
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One answer beside what was expected; `unparsable` says that no command could be read from it."""
@@ -91,6 +101,12 @@ class Comparison:
     def exact(self) -> bool:
         """Whether the answer has just the expected commands, as `Scores.exact_match` counts it."""
         return self.reason is None
+
+    @property
+    def same_values(self) -> list[bool]:
+        """For each slot that both sides set, whether they set it to the same values."""
+        wanted, got = _slots(self.expected), _slots(self.answered)
+        return [got[name] == values for name, values in wanted.items() if name in got]
 
 
 def score(pairs: Iterable[Pair], syntax: Syntax, flows: Collection[str] | None = None) -> Scores:
@@ -118,12 +134,12 @@ def compare(expected: str, answered: str, syntax: Syntax, flows: Collection[str]
 
 
 def summarize(comparisons: Iterable[Comparison]) -> Scores:
-    """Put comparisons together; to see how sure a figure is, do so for resamples of them."""
+    """Put comparisons together; to see how sure a figure is, see `counts`."""
     comparisons = list(comparisons)
-    by_command = _rates(comparisons, lambda command: command.type)
-    everything = _rates(comparisons, lambda command: "all").get("all")
+    by_command = _rates(comparisons, "command")
+    everything = _rates(comparisons, "all").get("all")
     expected_types = [rates.f1 for rates in by_command.values() if rates.support]
-    same_values = [same for comparison in comparisons for same in _same_values(comparison)]
+    same_values = [same for comparison in comparisons for same in comparison.same_values]
     return Scores(
         examples=len(comparisons),
         exact_match=_share(comparison.exact for comparison in comparisons),
@@ -132,12 +148,28 @@ def summarize(comparisons: Iterable[Comparison]) -> Scores:
         micro_f1=everything.f1 if everything else None,
         macro_f1=sum(expected_types) / len(expected_types) if expected_types else None,
         by_command=by_command,
-        by_flow=_rates(comparisons, _argument_of("StartFlow")),
-        by_slot=_rates(comparisons, _argument_of("SetSlot")),
+        by_flow=_rates(comparisons, "flow"),
+        by_slot=_rates(comparisons, "slot"),
     )
 
 
-def interval(right: int, examples: int) -> tuple[float, float] | None:
+def counts(comparisons: Iterable[Comparison], table: Table) -> dict[str, Count]:
+    """What the rates of a table are made of, by kind in the order of the names; counts of parts add up to the whole's."""
+    kind_of = _KINDS[table]
+    expected: Counter[str] = Counter()
+    answered: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    for comparison in comparisons:
+        wanted, got = Counter(comparison.expected), Counter(comparison.answered)
+        for total, commands in ((expected, wanted), (answered, got), (found, wanted & got)):
+            for command, times in commands.items():
+                kind = kind_of(command)
+                if kind is not None:
+                    total[kind] += times
+    return {kind: Count(expected[kind], answered[kind], found[kind]) for kind in sorted({*expected, *answered})}
+
+
+def interval(right: float, examples: float) -> tuple[float, float] | None:
     """The range that the true share lies in with 95 % confidence (Wilson's score interval); None without examples."""
     if not examples:
         return None
@@ -156,26 +188,16 @@ def _read(text: str, syntax: Syntax, flows: Collection[str] | None) -> tuple[Com
     return tuple(commands)
 
 
-def _rates(comparisons: Iterable[Comparison], kind_of: Callable[[Command], str | None]) -> dict[str, Rates]:
-    """The rates of each kind of command, in the order of their names; what is of the kind None is left out."""
-    expected: Counter[str] = Counter()
-    answered: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    for comparison in comparisons:
-        wanted, got = Counter(comparison.expected), Counter(comparison.answered)
-        for total, commands in ((expected, wanted), (answered, got), (found, wanted & got)):
-            for command, times in commands.items():
-                kind = kind_of(command)
-                if kind is not None:
-                    total[kind] += times
+def _rates(comparisons: Iterable[Comparison], table: Table) -> dict[str, Rates]:
+    """The rates of each kind of command, in the order of their names."""
     return {
         kind: Rates(
-            precision=found[kind] / answered[kind] if answered[kind] else None,
-            recall=found[kind] / expected[kind] if expected[kind] else None,
-            f1=2 * found[kind] / (expected[kind] + answered[kind]),
-            support=expected[kind],
+            precision=found / answered if answered else None,
+            recall=found / expected if expected else None,
+            f1=2 * found / (expected + answered),
+            support=expected,
         )
-        for kind in sorted({*expected, *answered})
+        for kind, (expected, answered, found) in counts(comparisons, table).items()
     }
 
 
@@ -183,10 +205,12 @@ def _argument_of(kind: str) -> Callable[[Command], str | None]:
     return lambda command: str(command.args[0]) if command.type == kind else None
 
 
-def _same_values(comparison: Comparison) -> list[bool]:
-    """For each slot that both sides set, whether they set it to the same values."""
-    wanted, got = _slots(comparison.expected), _slots(comparison.answered)
-    return [got[name] == values for name, values in wanted.items() if name in got]
+_KINDS: dict[Table, Callable[[Command], str | None]] = {
+    "command": lambda command: command.type,
+    "flow": _argument_of("StartFlow"),
+    "slot": _argument_of("SetSlot"),
+    "all": lambda command: "all",
+}
 
 
 def _slots(commands: Iterable[Command]) -> dict[str | None, list[str | None]]:

@@ -31,16 +31,18 @@ REPHRASINGS = "2_rephrasings"
 DATASET = "3_llm_finetune_data"
 SPLIT = "4_train_test_split"
 EVALUATION = "5_evaluation"
+MONITORING = "6_monitoring"
 STAGES = (ANNOTATIONS, REPHRASINGS, DATASET, SPLIT)
 
 # What a manifest calls the stages that it was made from.
-_INPUTS = {"annotations": ANNOTATIONS, "rephrasings": REPHRASINGS}
+_INPUTS = {"annotations": ANNOTATIONS, "rephrasings": REPHRASINGS, "dataset": DATASET}
 
 MANIFEST = "manifest.json"
 TIMINGS = "timings.json"
 ASSISTANT_CARD = "assistant.json"
 SUMMARY = "summary.json"
 EXAMPLES = "llm_ft_data.jsonl"
+PROMPT_TEMPLATE = "prompt_template.jinja2"
 
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
@@ -189,6 +191,22 @@ class Workspace:
             return [Example.model_validate_json(line) for line in lines if line]
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise WorkspaceError(f"{path} cannot be read: {error}. Run `rasa-ft dataset` again.") from error
+
+    def template(self) -> str:
+        """The jinja2 source of the template that all prompts of the examples were rendered with.
+
+        Raises:
+            WorkspaceError: there is none, as the examples are not made yet, or come from several templates.
+        """
+        path = self.folder(DATASET) / PROMPT_TEMPLATE
+        try:
+            return path.read_bytes().decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise WorkspaceError(
+                f"{path} cannot be read, so it is not known which prompt template the examples come from. Run "
+                "`rasa-ft dataset --force` again; if the annotations come from several templates, run `rasa-ft "
+                "annotate --force` first."
+            ) from error
 
 
 def read_annotations(folder: Path) -> list[AnnotatedFile]:

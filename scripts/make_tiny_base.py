@@ -21,7 +21,7 @@ from typing import Any, get_args
 
 from rasa_ft_ext.commands import Syntax, read
 from rasa_ft_ext.errors import ConfigError, RasaFtError
-from rasa_ft_ext.train.data import Row, read_rows
+from rasa_ft_ext.rows import Row, read_rows
 
 BOS, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 TURNS = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -115,8 +115,11 @@ def _check(hidden: int, heads: int, vocab: int) -> None:
         raise ConfigError("make_tiny_base", problems)
 
 
-def make_tokenizer(rows: list[Row], vocab: int) -> Any:
-    """Learn a byte-level BPE of at most `vocab` tokens from prompts and completions."""
+def make_tokenizer(rows: list[Row], vocab: int, *, whole_lines: bool = True) -> Any:
+    """Learn a byte-level BPE of at most `vocab` tokens from prompts and completions.
+
+    Without `whole_lines` no line is a token, and a text has about as many as with the tokenizer of a real model.
+    """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -132,7 +135,7 @@ def make_tokenizer(rows: list[Row], vocab: int) -> Any:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    lines = common_lines(rows)
+    lines = common_lines(rows) if whole_lines else []
     known = set(lines)
     texts = [line for row in rows for line in _lines(row) if line not in known] + [row.completion for row in rows]
     tokenizer.train_from_iterator(texts, trainer)

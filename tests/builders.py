@@ -196,6 +196,7 @@ class Simulated:
     conversation: str
     messages: tuple[str, ...]
     labels: tuple[tuple[Command, ...] | None, ...]
+    template: str | None = None
 
 
 class FakeAssistant(Assistant):
@@ -234,9 +235,10 @@ class FakeAssistant(Assistant):
         messages: Sequence[str],
         labels: Sequence[tuple[Command, ...] | None],
         start: int = 0,
+        template: str | None = None,
     ) -> Simulation:
         assert self._simulation is not None, "this assistant cannot run a conversation again"
-        self.simulated.append(Simulated(source, conversation.id, tuple(messages), tuple(labels)))
+        self.simulated.append(Simulated(source, conversation.id, tuple(messages), tuple(labels), template))
         return (
             self._simulation if isinstance(self._simulation, Simulation) else self._simulation(conversation, messages)
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.served import find_vllm_python
+
 SECRETS = ("_API_KEY", "_LICENSE", "_TOKEN")
 
 
@@ -21,3 +23,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("RASA_FT_EXT", raising=False)
+
+
+@pytest.fixture(scope="session")
+def vllm_python() -> str:
+    """The Python of an environment with vLLM for the CPU."""
+    return find_vllm_python()

@@ -15,8 +15,10 @@ from ruamel.yaml import YAML
 import rasa_ft_ext
 from rasa_ft_ext import api
 from rasa_ft_ext.cli.main import build_parser
+from rasa_ft_ext.dataset.student import shipped
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, LLMUnavailableError, RasaFtError, WorkspaceError
 from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.workspace import Workspace
 from tests.builders import contents
 
 EXAMPLE = Path(__file__).parents[1] / "assistant_example"
@@ -137,6 +139,47 @@ def test_the_stages_one_by_one_give_the_same_as_prepare_data(project: Path, llm:
     assert (annotated, rephrased, made, divided) == (whole.annotate, whole.rephrase, whole.dataset, whole.split)
 
 
+def test_a_students_prompt_changes_the_prompts_and_nothing_else(project: Path, llm: Running) -> None:
+    recorded = {"project": project, "annotations": "annotations", "llm_api_base": llm.base_url, "num_rephrases": 1}
+
+    api.prepare_data(**recorded, out="own")
+    api.prepare_data(**recorded, out="student", student_prompt="compact")
+
+    own, student = (Workspace(project / name) for name in ("own", "student"))
+    same = {"prompt", "made_by", "also_in"}
+    assert [example.model_dump(exclude=same) for example in student.examples()] == [
+        example.model_dump(exclude=same) for example in own.examples()
+    ]
+    assert {example.made_by for example in student.examples()} == {"rendered"}
+    short, long = (sum(len(example.prompt) for example in made.examples()) for made in (student, own))
+    assert short < 0.6 * long
+    assert student.template() == shipped("compact").source
+    assert own.template() in own.card().templates.values()
+    assert read(student.root / "params.yaml")["parameters"]["student_prompt"] == "compact"
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ user_message }}{{ available_flows }}{{ colour }}", "colour }} is unknown"),
+        ("{{ user_message[:3] }}{{ available_flows }}", "does not show the user's message"),
+    ],
+)
+def test_a_students_prompt_that_cannot_be_is_found_before_anything_is_done(
+    project: Path, llm: Running, template: str, reason: str
+) -> None:
+    (project / "student.jinja2").write_text(template)
+    calls = llm.stats()["calls"]
+
+    with pytest.raises(ConfigError, match=reason):
+        api.prepare_data(
+            project=project, annotations="annotations", llm_api_base=llm.base_url, student_prompt="student.jinja2"
+        )
+
+    assert llm.stats()["calls"] == calls
+    assert not (project / "output").exists()
+
+
 def test_it_can_be_called_from_within_an_event_loop(project: Path) -> None:
     async def notebook() -> api.AnnotateSummary:
         return api.annotate(project=project, annotations="annotations")
@@ -159,10 +202,11 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_called(project: Path, 
             concurrency=0,
             output_format="csv",  # type: ignore[arg-type]
             slot_values="mine",  # type: ignore[arg-type]
+            student_prompt="no.jinja2",
         )
 
     told = str(wrong.value)
-    for word in ("nowhere", "temperature", "num_rephrases", "train_frac", "concurrency", "csv", "mine"):
+    for word in ("nowhere", "temperature", "num_rephrases", "train_frac", "concurrency", "csv", "mine", "no.jinja2"):
         assert word in told
     assert llm.stats()["calls"] == calls
     assert not (project / "output").exists()

@@ -13,7 +13,7 @@ import pytest
 import rasa_ft_ext
 
 PACKAGE = Path(rasa_ft_ext.__file__).parent
-STAGES = {"annotate", "rephrase", "dataset", "split", "train"}
+STAGES = {"connect", "doctor", "annotate", "rephrase", "dataset", "split", "train", "serve", "evaluate"}
 TRAINING = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "safetensors", "optuna"}
 HEAVY = {*TRAINING, "litellm", "rasa", "aiohttp", "matplotlib", "huggingface_hub", "fsspec"}
 # What works with tensors all the time and is imported in functions only; importing it brings the training libraries in.
@@ -60,7 +60,7 @@ def module(file: str) -> str:
 def test_heavy_libraries_are_imported_where_they_are_used(file: str) -> None:
     names = set(imported(file, at_the_top=True))
     roots = {name.split(".")[0] for name in names}
-    served = {"aiohttp"} if file.startswith("llm/scripted") else set()
+    served = {"aiohttp"} if file.startswith(("llm/scripted", "model_server/transformers_api")) else set()
     if module(file) in WITH_TENSORS:
         assert roots & TRAINING or names & WITH_TENSORS, "needs no place among WITH_TENSORS any more"
         served = TRAINING

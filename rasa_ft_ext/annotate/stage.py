@@ -19,10 +19,10 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from rasa_ft_ext.concurrency import in_order
 from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Conversation, FailedTest, TestFile, Turn
 from rasa_ft_ext.errors import AssistantError
 from rasa_ft_ext.progress import Progress
+from rasa_ft_ext.reruns import run_beside_then_alone
 from rasa_ft_ext.steps import lines_of, shown_steps
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
@@ -125,20 +125,17 @@ async def annotate(
 async def _run(
     assistant: TestRunner[AnyTest], tests: Sequence[AnyTest], concurrency: int, progress: Progress
 ) -> list[tuple[Conversation | FailedTest, list[float | None]]]:
-    """Run all tests, then those that failed beside others once more, alone."""
-    progress.start("Running E2E tests", len(tests))
-    outcomes = await in_order(tests, assistant.run_test, limit=concurrency, done=progress.step)
-    failed = [index for index, (found, _) in enumerate(outcomes) if isinstance(found, FailedTest)]
-    if concurrency == 1 or not failed:
-        return outcomes
-    progress.start("Running failed tests again, alone", len(failed))
-    again = await in_order([tests[index] for index in failed], assistant.run_test, limit=1, done=progress.step)
-    for index, outcome in zip(failed, again, strict=True):
-        outcomes[index] = outcome
-    passed = sum(isinstance(found, Conversation) for found, _ in again)
-    if passed:
-        progress.note(f"{passed} tests failed beside others and passed alone; they may share a file or a database.")
-    return outcomes
+    def failed(outcome: tuple[Conversation | FailedTest, list[float | None]]) -> bool:
+        return isinstance(outcome[0], FailedTest)
+
+    return await run_beside_then_alone(
+        tests,
+        assistant.run_test,
+        again=lambda test, _: assistant.run_test(test),
+        failed=failed,
+        concurrency=concurrency,
+        progress=progress,
+    )
 
 
 def summarise(found: Sequence[Conversation | FailedTest]) -> AnnotateSummary:

@@ -10,9 +10,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import AssistantCard, Conversation, TestFile, Usage
+from rasa_ft_ext.errors import LLMError
+from rasa_ft_ext.evaluation import OutcomeTurn
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,21 @@ class Simulation:
 
     prompts: dict[int, str]
     diverged: int | None = None
+
+
+@dataclass(frozen=True)
+class Played:
+    """How one E2E test ended, and what was said in it, whether it passed or not.
+
+    `reason` says why it failed, None where it passed; `error` is there where a call of the LLM failed. `seconds` are
+    those of each answered call, in order. `trace` is the assistant's own: with it a failed test can be played again.
+    """
+
+    turns: tuple[OutcomeTurn, ...]
+    seconds: tuple[float, ...]
+    reason: str | None = None
+    error: LLMError | None = None
+    trace: Any = field(default=None, repr=False, compare=False)
 
 
 class Assistant(ABC):
@@ -62,12 +80,14 @@ class Assistant(ABC):
         messages: Sequence[str],
         labels: Sequence[tuple[Command, ...] | None],
         start: int = 0,
+        template: str | None = None,
     ) -> Simulation:
         """Run the conversation with other messages, one for each turn, and forced commands instead of LLM calls.
 
         `source` is the test's file, with its fixtures, metadata and stubs; `labels[i]` are the commands of turn i,
         None where the turn is not annotated. The conversation is taken up at turn `start`: what came before must have
-        led to the recorded state, so only its wordings are taken over. Only where `can_simulate`.
+        led to the recorded state, so only its wordings are taken over. With a `template` (its jinja2 source) the
+        prompts are rendered with that and not with the assistant's own. Only where `can_simulate`.
         """
         raise TypeError(f"{type(self).__name__} cannot run a conversation again")
 

@@ -75,18 +75,19 @@ def _add_force(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="Run anew and replace what is in that folder.")
 
 
-def add_assistant(parser: ArgumentParser, *, required: bool = True) -> None:
+def add_assistant(parser: ArgumentParser, *, required: bool = True, flags: tuple[str, ...] = ("-m", "--model")) -> None:
     """Where the assistant is.
 
     Args:
         parser: The sub-command's parser.
         required: Whether the stage cannot do without the assistant itself.
+        flags: What the trained assistant is called, where `--model` is another one.
     """
     group = parser.add_argument_group("Assistant")
     text = "Trained Rasa model; of a folder, the latest model in it."
     if not required:
         text += " Without it, prompts come from the recorded annotations, and Rasa is not needed."
-    group.add_argument("-m", "--model", default="models" if required else None, help=text)
+    group.add_argument(*flags, default="models" if required else None, help=text)
     group.add_argument("--endpoints", default="endpoints.yml", help="Endpoints file of the assistant.")
     group.add_argument("--sub-agents", default="sub_agents", help="Folder with the assistant's sub-agents.")
     group.add_argument("--remote-storage", help="Remote storage of the model: aws, gcs, azure, or a class of yours.")
@@ -123,6 +124,15 @@ def add_rephrasing(parser: ArgumentParser) -> None:
         "--llm-api-base",
         metavar="URL",
         help="Where the LLM of recorded annotations is, in place of the recorded address.",
+    )
+
+
+def add_student_prompt(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--student-prompt",
+        metavar="FILE",
+        help="Prompt template of the model to be trained: compact, minimal, or a jinja2 file. The labels are still the "
+        "answers to the assistant's own prompt, which is the default for both.",
     )
 
 
@@ -173,8 +183,45 @@ def fraction(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise ArgumentTypeError(f"{text} is not from 0 to 1")
+    return number
+
+
+def price(text: str) -> float:
+    number = _number(text)
+    if not 0 <= number < float("inf"):
+        raise ArgumentTypeError(f"{text} is no price")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a number") from None
+
+
 def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError(f"'{text}' is no port: a number from 0 to 65535")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ArgumentTypeError(f"'{text}' is no number of seconds")
+    return number

@@ -11,6 +11,7 @@ from rasa_ft_ext.cli import arguments, logs, output
 def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_workspace(parser)
     arguments.add_project(parser)
+    arguments.add_student_prompt(parser)
     arguments.add_concurrency(parser)
     arguments.add_assistant(parser, required=False)
 
@@ -28,6 +29,7 @@ def run(args: Namespace) -> int:
             project=args.project,
             model=args.model,
             endpoints=args.endpoints,
+            student_prompt=args.student_prompt,
             concurrency=args.concurrency,
             sub_agents=args.sub_agents,
             remote_storage=args.remote_storage,

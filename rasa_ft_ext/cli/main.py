@@ -26,9 +26,15 @@ STAGES = {
     "split": "Divide the examples into training and validation data, by test case.",
     "train": "Fine-tune a small model on the data, measure its commands, and merge and check what is served.",
     "sweep": "Train with several settings, compare their commands on the same examples, and name the best.",
+    "serve": "Start vLLM with a model, wait until it answers, and run it until it is stopped.",
+    "evaluate": "Measure a served model on examples and E2E tests, and say whether it may replace the teacher.",
+    "connect": "Let the assistant use the evaluated model: change its files, or take the change back.",
 }
 TOOLS = {
+    "doctor": "Look at an assistant with a fine-tuned model, and say what has moved away since the training.",
     "export": "Copy a model to an object store, the Hugging Face Hub or a folder, and prove that it arrived.",
+    "monitor": "Compare what users say now with what the model was trained on, and draft tests of the worst.",
+    "prompt-stats": "Count the tokens of the prompts, and how many of them a prefix cache can use again.",
     "scripted-llm": "Serve answers from a file as an OpenAI-compatible LLM, for demos and tests.",
 }
 

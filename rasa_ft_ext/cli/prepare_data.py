@@ -13,6 +13,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_out(parser)
     arguments.add_project(parser)
     arguments.add_annotations(parser)
+    arguments.add_student_prompt(parser)
     arguments.add_concurrency(parser)
     arguments.add_assistant(parser)
     arguments.add_rephrasing(parser)
@@ -38,6 +39,7 @@ def run(args: Namespace) -> int:
             seed=args.seed,
             concurrency=args.concurrency,
             slot_values=args.slot_values,
+            student_prompt=args.student_prompt,
             annotations=args.annotations,
             llm_api_base=args.llm_api_base,
             sub_agents=args.sub_agents,

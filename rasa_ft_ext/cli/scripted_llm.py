@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+
+from rasa_ft_ext.cli import arguments
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("answers", type=Path, help="File with the answers (YAML).")
-    parser.add_argument("--port", type=_port, default=0, help="Port to listen on; 0 picks a free one.")
+    parser.add_argument("--port", type=arguments.port, default=0, help="Port to listen on; 0 picks a free one.")
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
-    parser.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help="Time that an answer takes.")
+    parser.add_argument(
+        "--latency", type=arguments.seconds, default=0.0, metavar="SECONDS", help="Time that an answer takes."
+    )
     parser.add_argument(
         "--syntax",
         choices=("auto", "v1", "v2", "v3"),
@@ -28,19 +32,3 @@ def run(args: Namespace) -> int:
     llm = ScriptedLLM(Script.load(args.answers), latency=args.latency, syntax=syntax)
     serve(llm, args.host, args.port, lambda base_url: print(f"scripted LLM on {base_url}", flush=True))
     return 0
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise ArgumentTypeError(f"'{text}' is no port: a number from 0 to 65535")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ArgumentTypeError(f"'{text}' is no number of seconds")
-    return seconds

@@ -5,12 +5,17 @@ recombination it is rendered from the recorded variables, as long as no earlier 
 did; otherwise the assistant runs the new conversation with forced commands. Where it cannot (there is no assistant,
 or it ends up in another state than the labels were given for), the history shows the original in the place of the
 message that made the difference, which is exact as well.
+
+With a student's prompt the labels stay, and every prompt is rendered with the student's template: from the recorded
+variables, those of the original conversations too, or by the assistant as it runs a conversation. Where the variables
+could not be recorded, the original conversation is run again as well.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -19,7 +24,9 @@ from rasa_ft_ext import commands as language
 from rasa_ft_ext.assistant.base import Assistant
 from rasa_ft_ext.concurrency import in_order
 from rasa_ft_ext.conversation import AnnotatedFile, Annotation, Conversation, Example, RephrasedConversation, TestFile
+from rasa_ft_ext.dataset.contradictions import contradictions_of
 from rasa_ft_ext.dataset.recombine import Variant, variants
+from rasa_ft_ext.dataset.student import StudentPrompt, check_recordings, check_variables
 from rasa_ft_ext.errors import WorkspaceError
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.prompts import render
@@ -27,6 +34,7 @@ from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     DATASET,
     EXAMPLES,
+    PROMPT_TEMPLATE,
     REPHRASINGS,
     SUMMARY,
     Workspace,
@@ -43,8 +51,10 @@ class DatasetSummary(BaseModel):
 
     `recombinations` counts the new conversations, `duplicates` the examples that were the same as one before,
     `simulated` the recombinations that the assistant ran again and `diverged` those of them that ended up in another
-    state. `left_out` counts the steps of recombinations whose prompt could not be had. `unreadable` lists completions
-    that the assistant's parser does not read back as the same commands: no example is made of these.
+    state. `left_out` counts the steps whose prompt could not be had. `unreadable` lists completions that the
+    assistant's parser does not read back as the same commands: no example is made of these. `contradictions` lists the
+    prompts that several examples have with other commands, by their tests. `student_prompt` is the name of the
+    template that the prompts were rendered with, None for the assistant's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,36 +69,52 @@ class DatasetSummary(BaseModel):
     made_by: dict[str, int]
     commands: dict[str, int]
     unreadable: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    student_prompt: str | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of it, a sentence each."""
         notes = []
         if self.left_out:
+            what = "user steps" if self.student_prompt else "recombined user steps"
             notes.append(
-                f"{self.left_out} recombined user steps are left out: their prompts cannot be rendered from the "
-                "recording. Run with the assistant itself to have them."
+                f"{self.left_out} {what} are left out: their prompts cannot be rendered from the recording. Run with "
+                "the assistant itself to have them."
             )
         if self.unreadable:
             notes.append(
                 f"{len(self.unreadable)} labels are left out, since the assistant's parser does not read them back as "
                 "the same commands; see `unreadable` in summary.json."
             )
+        if self.contradictions:
+            why = ". The student's prompt may leave out what tells them apart" if self.student_prompt else ""
+            notes.append(
+                f"{len(self.contradictions)} prompts have examples with different commands, of which a model can "
+                f"learn one only{why}; see `contradictions` in summary.json."
+            )
         return tuple(notes)
 
 
 async def dataset(
-    workspace: Workspace, assistant: Assistant, *, concurrency: int = 16, progress: Progress | None = None
+    workspace: Workspace,
+    assistant: Assistant,
+    *,
+    student: StudentPrompt | None = None,
+    concurrency: int = 16,
+    progress: Progress | None = None,
 ) -> DatasetSummary:
     """Make the examples.
 
     Args:
         workspace: Holds the annotations and rephrasings; receives the examples.
         assistant: Reads completions back and, if it can, runs conversations whose course changes.
+        student: The template to render prompts with; None for the assistant's own.
         concurrency: How many conversations are run at a time.
         progress: Is told how far it is.
 
     Raises:
+        ConfigError: the student's template cannot be rendered with what was recorded.
         WorkspaceError: a stage before has not been run, or no example can be made.
     """
     progress = progress or Progress()
@@ -96,20 +122,39 @@ async def dataset(
         "annotations": workspace.fingerprint(ANNOTATIONS),
         "rephrasings": workspace.fingerprint(REPHRASINGS),
         "simulate": assistant.can_simulate,
+        "student_prompt": hashlib.sha256(student.source.encode()).hexdigest() if student else None,
     }
     if workspace.is_done(DATASET, key):
         return read_summary(workspace.folder(DATASET), DatasetSummary)
-    work = list(_pairs(workspace))
+    annotated = workspace.annotations()
+    if student is not None:
+        check_variables(student, assistant.card)
+        check_recordings(student, annotated)
+    work = list(_pairs(annotated, workspace))
     progress.start("Making examples", len(work))
-    made = await in_order(work, lambda entry: _Maker(assistant, *entry).make(), limit=concurrency, done=progress.step)
+
+    async def make(entry: tuple[TestFile, Conversation, RephrasedConversation | None]) -> _Maker:
+        return await _Maker(assistant, student.source if student else None, *entry).make()
+
+    made = await in_order(work, make, limit=concurrency, done=progress.step)
     examples, duplicates = _merged([example for entry in made for example in entry.examples])
     if not examples:
-        raise WorkspaceError(
-            f"No example can be made of {workspace.folder(ANNOTATIONS)}: no user step has commands to learn. Look at "
-            "the reasons in its YAML files (`not_annotated`), change the tests, and run `rasa-ft annotate` again."
-        )
-    summary = DatasetSummary(
-        conversations=len(work),
+        raise WorkspaceError(f"No example can be made of {workspace.folder(ANNOTATIONS)}: {_why_none(made)}")
+    summary = _summary(made, examples, duplicates, student)
+    template = student.source if student else _only_template(annotated, assistant)
+    with workspace.writing(DATASET, key) as folder:
+        write_jsonl(folder / EXAMPLES, [example.model_dump(mode="json") for example in examples])
+        if template is not None:
+            (folder / PROMPT_TEMPLATE).write_bytes(template.encode())
+        write_record(folder / SUMMARY, summary)
+    return summary
+
+
+def _summary(
+    made: Sequence[_Maker], examples: list[Example], duplicates: int, student: StudentPrompt | None
+) -> DatasetSummary:
+    return DatasetSummary(
+        conversations=len(made),
         recombinations=sum(entry.recombinations for entry in made),
         examples=len(examples),
         duplicates=duplicates,
@@ -119,15 +164,30 @@ async def dataset(
         made_by=dict(sorted(Counter(example.made_by for example in examples).items())),
         commands=dict(sorted(Counter(c.type for example in examples for c in example.commands).items())),
         unreadable=tuple(dict.fromkeys(text for entry in made for text in entry.unreadable)),
+        contradictions=contradictions_of(examples),
+        student_prompt=student.name if student else None,
     )
-    with workspace.writing(DATASET, key) as folder:
-        write_jsonl(folder / EXAMPLES, [example.model_dump(mode="json") for example in examples])
-        write_record(folder / SUMMARY, summary)
-    return summary
 
 
-def _pairs(workspace: Workspace) -> Iterator[tuple[TestFile, Conversation, RephrasedConversation | None]]:
-    annotated: list[AnnotatedFile] = workspace.annotations()
+def _why_none(made: Sequence[_Maker]) -> str:
+    if any(entry.left_out for entry in made):
+        return "its prompts cannot be rendered from the recording. Run with the assistant itself, with --model."
+    return (
+        "no user step has commands to learn. Look at the reasons in its YAML files (`not_annotated`), change the "
+        "tests, and run `rasa-ft annotate` again."
+    )
+
+
+def _only_template(annotated: Sequence[AnnotatedFile], assistant: Assistant) -> str | None:
+    """The template of all annotations; None if there are several, or if its source was not kept."""
+    annotations = [turn.annotation for file in annotated for entry in file.conversations for _, turn in entry.annotated]
+    found = {annotation.template for annotation in annotations if annotation is not None}
+    return assistant.card.templates.get(found.pop()) if len(found) == 1 else None
+
+
+def _pairs(
+    annotated: Sequence[AnnotatedFile], workspace: Workspace
+) -> Iterator[tuple[TestFile, Conversation, RephrasedConversation | None]]:
     rephrased = {entry.id: entry for file in workspace.rephrasings() for entry in file.conversations}
     for file in annotated:
         for conversation in file.conversations:
@@ -135,16 +195,18 @@ def _pairs(workspace: Workspace) -> Iterator[tuple[TestFile, Conversation, Rephr
 
 
 class _Maker:
-    """Makes the examples of one conversation."""
+    """Makes the examples of one conversation, with the student's template if there is one."""
 
     def __init__(
         self,
         assistant: Assistant,
+        template: str | None,
         source: TestFile,
         conversation: Conversation,
         rephrased: RephrasedConversation | None,
     ) -> None:
         self._assistant = assistant
+        self._template = template
         self._source = source
         self._conversation = conversation
         self._rephrased = rephrased
@@ -168,7 +230,7 @@ class _Maker:
         later: list[int] = []
         for index, turn in self._conversation.annotated:
             assert turn.annotation is not None
-            if variant.number == 0:
+            if variant.number == 0 and self._template is None:
                 found[index] = (turn.annotation.prompt, "recorded")
             elif turn.annotation.renders and not any(moved < index for moved in variant.moved):
                 found[index] = (self._rendered(turn.annotation, variant.messages), "rendered")
@@ -190,7 +252,7 @@ class _Maker:
         self.simulated += 1
         first = min([*variant.moved, *wanted])  # up to here, nothing differs but wordings
         simulation = await self._assistant.simulate(
-            self._source, self._conversation, variant.messages, variant.labels, first
+            self._source, self._conversation, variant.messages, variant.labels, first, self._template
         )
         if simulation.diverged is None:
             return simulation.prompts
@@ -198,7 +260,9 @@ class _Maker:
         return {index: prompt for index, prompt in simulation.prompts.items() if index < simulation.diverged}
 
     def _rendered(self, annotation: Annotation, messages: tuple[str, ...]) -> str:
-        template = self._assistant.card.templates[annotation.template]
+        template = self._template
+        if template is None:
+            template = self._assistant.card.templates[annotation.template]
         return render(template, annotation.variables, messages)
 
     def _settled(self, variant: Variant, index: int) -> tuple[str, ...]:

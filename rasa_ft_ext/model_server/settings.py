@@ -24,6 +24,12 @@ class ServeSettings:
     """Folder of an unmerged adapter on that model; the name is then the adapter's."""
     lora_rank: int | None = None
     """Rank of that adapter; vLLM must know the largest in advance."""
+    revision: str | None = None
+    """Which state of a model on the hub: a commit, a tag or a branch; None for the latest."""
+    tokenizer: str | None = None
+    """Folder of the tokenizer and its chat template; None for the model's own."""
+    generation_config: str | None = None
+    """Folder of the generation config, which says at which tokens an answer ends; None for the model's own."""
     dtype: str = "auto"
     """Type of the weights: auto, bfloat16, float16 or float32."""
     max_model_len: int | None = None
@@ -44,8 +50,16 @@ def vllm_arguments(settings: ServeSettings) -> list[str]:
     """What follows `vllm serve`; of the key, nothing."""
     arguments = ["--model", settings.model, "--host", settings.host, "--port", str(settings.port)]
     arguments += ["--dtype", settings.dtype]
+    if settings.revision is not None:
+        arguments += ["--revision", settings.revision]
+    if settings.tokenizer is not None:
+        arguments += ["--tokenizer", settings.tokenizer]
+    if settings.generation_config is not None:
+        arguments += ["--generation-config", settings.generation_config]
     if settings.max_model_len is not None:
         arguments += ["--max-model-len", str(settings.max_model_len)]
+    # Command generators want the likeliest answer, and Rasa sends no temperature where its configuration names none.
+    arguments += ["--override-generation-config.temperature", "0"]
     arguments.append("--enable-prefix-caching" if settings.prefix_caching else "--no-enable-prefix-caching")
     if settings.lora is None:
         arguments += ["--served-model-name", settings.name]

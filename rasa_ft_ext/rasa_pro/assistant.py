@@ -23,18 +23,20 @@ from rasa.shared.nlu.training_data.message import Message
 from rasa.version import __version__ as rasa_version
 
 from rasa_ft_ext import commands as language
-from rasa_ft_ext.assistant.base import Answer, Assistant, Simulation
+from rasa_ft_ext.assistant.base import Answer, Assistant, Played, Simulation
 from rasa_ft_ext.commands import Command, Syntax
 from rasa_ft_ext.conversation import AssistantCard, Conversation, FailedTest, TestFile
 from rasa_ft_ext.errors import AssistantError, LLMAnswerError, LLMUnavailableError
+from rasa_ft_ext.llm.base import LLM
 from rasa_ft_ext.prompts import fill, template_id
 from rasa_ft_ext.rasa_pro.divergence import first_difference
 from rasa_ft_ext.rasa_pro.generator import Watch
 from rasa_ft_ext.rasa_pro.isolation import isolated
 from rasa_ft_ext.rasa_pro.llm_errors import as_llm_error
 from rasa_ft_ext.rasa_pro.loading import find_generator, forget_project, load_runner
+from rasa_ft_ext.rasa_pro.playing import played, run_of, run_with, unavailable
 from rasa_ft_ext.rasa_pro.recording import conversation_of, failure_reason, llm_of
-from rasa_ft_ext.rasa_pro.run import Run, RunTurn, current, running
+from rasa_ft_ext.rasa_pro.run import Call, Run, RunTurn, current, running
 from rasa_ft_ext.rasa_pro.speed import remembering
 from rasa_ft_ext.rasa_pro.suite import Suite, SuiteTest, of_record, read_suite
 from rasa_ft_ext.rasa_pro.translate import parsed
@@ -92,22 +94,53 @@ class RasaAssistant(Assistant):
         Raises:
             LLMUnavailableError: no call has got through so far, and this one could not.
         """
-        run = Run(sender_id=f"{test.case.name}_{uuid.uuid4().hex}", name=test.id, stubs=test.stubs)
-        with running(run):
-            results = await self._runner.run_tests(
-                [test.case], test.fixtures_per_test, input_metadata=list(test.metadata)
-            )
-            tracker = await self._agent.tracker_store.retrieve_full_tracker(run.sender_id)
-            await self._agent.tracker_store.delete(run.sender_id)
+        run = run_of(test)
+        result, events = await self._run_through(test, run)
         self._check_llm()
         calls = [turn.call for turn in run.turns if turn.call is not None]
         seconds = [turn.call.latency if turn.call is not None else None for turn in run.turns]
         broken = next((call.error for call in calls if call.error is not None), None)
         if broken is not None:
             return FailedTest(id=test.id, reason=str(as_llm_error(broken))), seconds
-        if not results[0].pass_status:
-            return FailedTest(id=test.id, reason=failure_reason(results[0])), seconds
-        return conversation_of(test, run, list(tracker.events), self._generator, self._syntax), seconds
+        if not result.pass_status:
+            return FailedTest(id=test.id, reason=failure_reason(result)), seconds
+        return conversation_of(test, run, events, self._generator, self._syntax), seconds
+
+    async def play(
+        self, test: SuiteTest, *, llm: LLM | None = None, template: str | None = None, again: Played | None = None
+    ) -> Played:
+        """Run one test to see whether it passes.
+
+        Args:
+            test: The test.
+            llm: Answers the command generator's prompts; None: the assistant's own LLM.
+            template: What the prompts are rendered from, as if the assistant had been trained with it as its
+                `prompt_template`; None: its own template.
+            again: How the same test failed before. What was said then is said again where the prompt is the same.
+
+        Raises:
+            LLMUnavailableError: `llm` cannot be reached, or the assistant's own LLM never could.
+        """
+        run = run_with(test, llm, template, again)
+        result, _ = await self._run_through(test, run)
+        gone = unavailable(run)
+        if llm is None:
+            self._check_llm()
+        elif gone is not None:
+            raise gone
+        return played(run, result)
+
+    async def _run_through(self, test: SuiteTest, run: Run) -> tuple[Any, list[Event]]:
+        """Run a test with Rasa's runner; return its result and the tracker's events."""
+        with running(run):
+            results = await self._runner.run_tests(
+                [test.case], test.fixtures_per_test, input_metadata=list(test.metadata)
+            )
+            tracker = await self._agent.tracker_store.retrieve_full_tracker(run.sender_id)
+            await self._agent.tracker_store.delete(run.sender_id)
+        if run.stopped:
+            raise asyncio.CancelledError
+        return results[0], list(tracker.events)
 
     def _check_llm(self) -> None:
         if self._watch.answers or self._watch.error is None:
@@ -139,6 +172,7 @@ class RasaAssistant(Assistant):
         messages: Sequence[str],
         labels: Sequence[tuple[Command, ...] | None],
         start: int = 0,
+        template: str | None = None,
     ) -> Simulation:
         test = of_record(source, conversation)
         run = Run(
@@ -152,6 +186,7 @@ class RasaAssistant(Assistant):
                 for turn, label in zip(conversation.turns, labels, strict=True)
             ],
             times=[_time_of(turn.annotation.variables) if turn.annotation else None for turn in conversation.turns],
+            template=template,
         )
 
         def difference() -> int | None:
@@ -162,10 +197,10 @@ class RasaAssistant(Assistant):
             if start:
                 await self._agent.tracker_store.save(self._tracker(conversation, start, run.sender_id, messages))
             await self._send(test, run, conversation, messages, start)
-        prompts = {index: turn.call.prompt for index, turn in enumerate(run.turns) if turn.call is not None}
+        calls = {index: turn.call for index, turn in enumerate(run.turns) if turn.call is not None}
         wanted = {index for index, _ in conversation.annotated}
         return Simulation(
-            {index: prompt for index, prompt in prompts.items() if index in wanted},
+            {index: call.prompt for index, call in calls.items() if index in wanted and _is_of(call, template)},
             diverged=difference(),
         )
 
@@ -206,10 +241,16 @@ class RasaAssistant(Assistant):
     async def _watched_message(self, message: Any) -> Any:
         run = current()
         if run is not None:
-            if run.is_over():
+            if run.stopped or run.is_over():
                 return None
             run.turns.append(RunTurn(text=message.text or ""))
-        return await self._handle_message(message)
+        try:
+            return await self._handle_message(message)
+        except asyncio.CancelledError:  # Rasa's test runner takes it for a timeout and goes on with the next message
+            task = asyncio.current_task()
+            if run is not None and task is not None and task.cancelling():
+                run.stopped = True
+            raise
 
     def _build_tracker(self, key: _Key, turn: int) -> DialogueStateTracker:
         conversation = key.conversation
@@ -272,6 +313,11 @@ def load(
 def _fetched(runner: Any) -> str:
     """What names a model that Rasa fetched from elsewhere: the id that it was given in training."""
     return str(runner.agent.processor.model_metadata.model_id)
+
+
+def _is_of(call: Call, template: str | None) -> bool:
+    """Whether a prompt was rendered with this template: a generator of one's own may have no use for it."""
+    return template is None or call.template == template
 
 
 def _note_cleaned(kept: list[Any]) -> None:

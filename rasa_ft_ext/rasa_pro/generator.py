@@ -3,6 +3,9 @@
 Four of its methods are wrapped. `_predict_commands` opens and closes the record of a call; `render_template` and
 `compile_template` tell the prompt and the variables it is rendered from; `invoke_llm` is the LLM call itself. Outside
 of a run (see `rasa_ft_ext.rasa_pro.run`) all of them do what they did before.
+
+A run may name another LLM and another prompt template: then `invoke_llm` asks that one, and the generator has that
+template while it renders a prompt, as if it had been trained with it.
 """
 
 from __future__ import annotations
@@ -13,16 +16,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from rasa.shared.core.events import UserUttered
+from rasa.shared.exceptions import ProviderClientAPIException
 from rasa.shared.nlu.constants import TEXT
-from rasa.shared.providers.llm.llm_response import LLMResponse
+from rasa.shared.providers.llm.llm_response import LLMResponse, LLMUsage
 
 from rasa_ft_ext.conversation import Usage
+from rasa_ft_ext.errors import LLMAnswerError, LLMError
+from rasa_ft_ext.llm.base import LLM
 from rasa_ft_ext.prompts import placeholder
 from rasa_ft_ext.rasa_pro.run import Call, Run, current
 
 
 class Watch:
-    """What has been seen of a generator: how many answers its LLM gave, and the last error of a call.
+    """What has been seen of a generator: how many answers its own LLM gave, and the last error of such a call.
 
     Args:
         generator: The component's instance.
@@ -55,7 +61,7 @@ class Watch:
         try:
             call.commands = await self._predict(*args, **kwargs)
         except Exception as error:  # Rasa goes on with another answer; the call has failed all the same
-            self.error = call.error = error
+            self._note_error(run, call, error)
             raise
         return call.commands
 
@@ -64,12 +70,13 @@ class Watch:
         call = run.call if run is not None else None
         if run is None or call is None:
             return self._render(message, tracker, *args, **kwargs)
-        prompt = self._render(message, tracker, *args, **kwargs)
-        call.prompt, call.variables = prompt, self._inputs
-        if run.blanking and run.forced is None:
-            with _blanked(message, tracker, len(run.turns) - 1):
-                self._render(message, tracker, *args, **kwargs)
-            call.blanked = self._inputs
+        with _prompting(self.generator, run.template):
+            prompt = self._render(message, tracker, *args, **kwargs)
+            call.prompt, call.variables = prompt, self._inputs
+            if run.blanking and run.forced is None:
+                with _blanked(message, tracker, len(run.turns) - 1):
+                    self._render(message, tracker, *args, **kwargs)
+                call.blanked = self._inputs
         return prompt
 
     def compile(self, template: str) -> Any:
@@ -87,30 +94,64 @@ class Watch:
         if run.forced is not None:
             call.answer = run.forced[len(run.turns) - 1] or ""
             return LLMResponse(id="forced", choices=[call.answer], created=0)
+        known = run.known.get(call.prompt)
+        if known is not None:
+            call.answer, call.model, call.usage, call.latency = known.answer, known.model, known.usage, known.latency
+            return LLMResponse(id="known", choices=[call.answer], created=0)
         started = time.perf_counter()
         try:
-            response = LLMResponse.ensure_llm_response(await self._invoke(*args, **kwargs))
+            asking = self._invoke(*args, **kwargs) if run.llm is None else _ask(run.llm, call.prompt)
+            response = LLMResponse.ensure_llm_response(await asking)
         except Exception as error:
-            self.error = call.error = error
+            self._note_error(run, call, error)
             raise
         call.latency = time.perf_counter() - started
-        self._note(call, response)
+        self.answers += run.llm is None
+        _note(call, response)
         return response
 
-    def _note(self, call: Call, response: LLMResponse | None) -> None:
-        self.answers += 1
-        if response is None or not response.choices:
-            return
-        call.answer = response.choices[0] or ""
-        call.model = response.model or ""
-        if response.usage is not None:
-            call.usage = Usage(
-                prompt_tokens=response.usage.prompt_tokens or 0,
-                completion_tokens=response.usage.completion_tokens or 0,
-            )
+    def _note_error(self, run: Run, call: Call, error: Exception) -> None:
+        call.error = error
+        if run.llm is None:
+            self.error = error
 
     def note_inputs(self, inputs: dict[str, Any]) -> None:
         self._inputs = inputs
+
+
+async def _ask(llm: LLM, prompt: str) -> LLMResponse:
+    """Ask another LLM; Rasa is to take its answer, and its failure, as it takes those of its own."""
+    try:
+        completion = await llm.complete(prompt)
+    except LLMAnswerError:
+        return LLMResponse(id="none", choices=[""], created=0)  # to Rasa, an answer like any other: it has no commands
+    except LLMError as error:
+        raise ProviderClientAPIException(error, str(error)) from error
+    usage = LLMUsage(completion.usage.prompt_tokens, completion.usage.completion_tokens)
+    return LLMResponse(id="other", choices=[completion.text], created=0, model=completion.model, usage=usage)
+
+
+def _note(call: Call, response: LLMResponse | None) -> None:
+    if response is None or not response.choices:
+        return
+    call.answer = response.choices[0] or ""
+    call.model = response.model or ""
+    if response.usage is not None:
+        call.usage = Usage(
+            prompt_tokens=response.usage.prompt_tokens or 0,
+            completion_tokens=response.usage.completion_tokens or 0,
+        )
+
+
+@contextmanager
+def _prompting(generator: Any, template: str | None) -> Iterator[None]:
+    """Give the generator another prompt template; nothing else can run meanwhile, as rendering waits for nothing."""
+    own = generator.prompt_template
+    generator.prompt_template = own if template is None else template
+    try:
+        yield
+    finally:
+        generator.prompt_template = own
 
 
 class _Rendering:

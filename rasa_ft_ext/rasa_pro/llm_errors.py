@@ -14,8 +14,11 @@ _REFUSED = {"AuthenticationError", "PermissionDeniedError"}
 
 
 def as_llm_error(error: Exception) -> LLMError:
-    """Say in one sentence what went wrong with a call that Rasa's command generator made."""
+    """Say in one sentence what went wrong with a call of the command generator; an error of ours stays as it is."""
     causes = list(_causes(error))
+    ours = next((cause for cause in causes if isinstance(cause, LLMError)), None)
+    if ours is not None:
+        return ours
     names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     text = _first_line(str(causes[-1]) or type(causes[-1]).__name__)
     if names & _SLOW:

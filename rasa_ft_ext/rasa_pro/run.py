@@ -6,13 +6,14 @@ the current one deep inside Rasa (its sender id, its stubs, which turn it is at)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from rasa_ft_ext.conversation import Usage
+from rasa_ft_ext.llm.base import LLM
 
 
 @dataclass
@@ -53,6 +54,9 @@ class Run:
     `stubs` stand in for its custom actions, `settings` is what Rasa notes of it in the action endpoint.
     `forced` are the texts that stand in for the LLM's answers, by turn (None: ask the LLM); `times` the points in time
     that the prompts of the turns are to show. `is_over` says that no further turn is wanted; it is asked before each.
+    `llm` answers in the place of the assistant's own LLM, and `template` stands in for its prompt template. `known` are
+    calls of another run: where one has the same prompt, its answer is taken and nobody is asked. `stopped` says that
+    the task was cancelled, which Rasa's test runner does not tell.
     """
 
     sender_id: str
@@ -64,6 +68,10 @@ class Run:
     forced: Sequence[str | None] | None = None
     times: Sequence[Any] | None = None
     is_over: Callable[[], bool] = lambda: False
+    llm: LLM | None = None
+    template: str | None = None
+    known: Mapping[str, Call] = field(default_factory=dict)
+    stopped: bool = False
 
     @property
     def call(self) -> Call | None:

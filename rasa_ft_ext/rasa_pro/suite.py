@@ -80,6 +80,19 @@ def read_suite(path: str | Path) -> Suite:
     return Suite(tuple(files), tuple(_unique(tests)))
 
 
+def read_folders(folders: Iterable[Path]) -> Suite:
+    """Read the tests of several folders, each on its own, as one suite; folders without YAML files are passed over.
+
+    Raises:
+        TestSuiteError: a test does not fit Rasa's schema.
+    """
+    suites = [read_suite(folder) for folder in folders if any(folder.rglob("*.y*ml"))]
+    return Suite(
+        tuple(file for suite in suites for file in suite.files),
+        tuple(_unique(test for suite in suites for test in suite.tests)),
+    )
+
+
 def of_record(source: TestFile, conversation: Conversation) -> SuiteTest:
     """Make a test case that was recorded ready to run again, from the record alone."""
     raw = conversation.test_case

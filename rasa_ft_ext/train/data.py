@@ -15,37 +15,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rasa_ft_ext.commands import Syntax
-from rasa_ft_ext.conversation import AnnotatedFile, Example
+from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Example
 from rasa_ft_ext.errors import ConfigError, WorkspaceError
-from rasa_ft_ext.workspace import MANIFEST, SPLIT, Manifest, Workspace, read_record, sha256
+from rasa_ft_ext.prompts import template_id
+from rasa_ft_ext.rows import TRAIN_ROWS, VALIDATION_ROWS, Row, read_rows, shortened
+from rasa_ft_ext.workspace import DATASET, MANIFEST, PROMPT_TEMPLATE, SPLIT, Manifest, Workspace, read_record, sha256
 
 if TYPE_CHECKING:
     from rasa_ft_ext.train.chat import Chat
 
-_SHOWN = 20
 _SHOWN_LONG = 10
-_ROLES = ("system", "user", "assistant")
-_TRAIN, _VALIDATION = "ft_splits/train.jsonl", "ft_splits/val.jsonl"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a file: the messages that the model is given, and the answer that it shall give.
-
-    `name` says where it stands, such as `train.jsonl line 12`.
-    """
-
-    name: str
-    messages: tuple[dict[str, str], ...]
-    completion: str
-
-    @property
-    def prompt(self) -> str:
-        """The last message of the user: the prompt that the command generator sends."""
-        return self.messages[-1]["content"]
 
 
 @dataclass(frozen=True)
@@ -116,14 +98,14 @@ def find_data(output: Path) -> Data:
         )
     data_hash = workspace.fingerprint(SPLIT)
     card = workspace.card()
-    templates = _one_template(workspace.examples(), workspace.annotations(), output)
-    files = {name: folder / name for name in (_TRAIN, _VALIDATION)}
+    templates = _one_template(workspace, card, output)
+    files = {name: folder / name for name in (TRAIN_ROWS, VALIDATION_ROWS)}
     _check_files(files.values())
     origin = DataOrigin(
         source=str(output),
         data_hash=data_hash,
         files={name: sha256(path) for name, path in files.items()},
-        templates={name: _hash(card.templates[name]) if name in card.templates else "" for name in templates},
+        templates=templates,
         rasa_version=card.rasa_version,
         syntax=card.syntax,
         generator=card.generator,
@@ -132,7 +114,7 @@ def find_data(output: Path) -> Data:
         flows=tuple(card.flows),
         notes=_edited(folder, files),
     )
-    return _data(files[_TRAIN], files[_VALIDATION], origin)
+    return _data(files[TRAIN_ROWS], files[VALIDATION_ROWS], origin)
 
 
 def given_data(train_file: Path, val_file: Path | None) -> Data:
@@ -172,16 +154,20 @@ def _edited(folder: Path, files: Mapping[str, Path]) -> tuple[str, ...]:
     return (f"{' and '.join(names)} in {folder} were changed after `rasa-ft split` wrote them.",) if names else ()
 
 
-def _one_template(examples: Sequence[Example], files: Iterable[AnnotatedFile], output: Path) -> tuple[str, ...]:
-    """The prompt template of all examples; more than one are refused, and so are two command languages."""
-    template_of = {
-        (conversation.id, index): turn.annotation.template
-        for file in files
-        for conversation in file.conversations
-        for index, turn in conversation.annotated
-        if turn.annotation is not None
-    }
-    templates = Counter(template_of.get((example.test, example.turn), "unknown") for example in examples)
+def _one_template(workspace: Workspace, card: AssistantCard, output: Path) -> dict[str, str]:
+    """The prompt template of all examples; more than one are refused, and so are two command languages.
+
+    It stands beside the examples, the student's or the assistant's own; where it does not, it was not kept or is not
+    the only one, and the annotations tell.
+    """
+    examples = workspace.examples()
+    if (workspace.folder(DATASET) / PROMPT_TEMPLATE).is_file():
+        source = workspace.template()
+        found = {template_id(source): _hash(source)}
+        templates = Counter({name: len(examples) for name in found})
+    else:
+        templates = _annotated_with(examples, workspace.annotations())
+        found = {name: _hash(card.templates[name]) if name in card.templates else "" for name in templates}
     syntaxes = Counter(str(example.syntax) for example in examples)
     problems = []
     if len(templates) > 1:
@@ -198,141 +184,23 @@ def _one_template(examples: Sequence[Example], files: Iterable[AnnotatedFile], o
         )
     if problems:
         raise ConfigError(str(output), problems)
-    return tuple(templates)
+    return found
+
+
+def _annotated_with(examples: Iterable[Example], files: Iterable[AnnotatedFile]) -> Counter[str]:
+    """The ids of the templates of the teacher's prompts, with the number of examples of each."""
+    template_of = {
+        (conversation.id, index): turn.annotation.template
+        for file in files
+        for conversation in file.conversations
+        for index, turn in conversation.annotated
+        if turn.annotation is not None
+    }
+    return Counter(template_of.get((example.test, example.turn), "unknown") for example in examples)
 
 
 def _counted(counter: Counter[str]) -> str:
     return ", ".join(f"{name} ({count} example{'s' * (count != 1)})" for name, count in counter.most_common())
-
-
-def read_rows(file: Path, *, may_be_empty: bool = False) -> list[Row]:
-    """Read a file of rows: `prompt` and `completion`, or `messages` of which the last is the answer.
-
-    Raises:
-        ConfigError: the file or rows of it cannot be read, or there are none; names every line.
-    """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ConfigError(str(file), [f"It cannot be read: {error.strerror or error}."]) from error
-    reading = _Reading(file.name)
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            reading.add(number, line)
-    if not reading.rows and not reading.problems and not may_be_empty:
-        reading.problems.append(
-            "There are no rows to train on. Look at the summaries of the stages that made the file, or give another."
-        )
-    if reading.problems:
-        raise ConfigError(str(file), _shortened(reading.problems))
-    return reading.rows
-
-
-def _shortened(problems: Sequence[str]) -> list[str]:
-    more = len(problems) - _SHOWN
-    return [*problems[:_SHOWN], f"... and {more} more."] if more > 0 else [*problems]
-
-
-class _Problem(Exception):
-    """What is wrong with a row, as the end of a sentence that begins with the line."""
-
-
-class _Reading:
-    """Collects the rows of one file, and the problems of all lines."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._format: tuple[str, int] | None = None
-        self.rows: list[Row] = []
-        self.problems: list[str] = []
-
-    def add(self, number: int, line: bytes) -> None:
-        try:
-            value = _parsed(line)
-            found = _format(value)
-            if self._format is None:
-                self._format = (found, number)
-            elif self._format[0] != found:
-                raise _Problem(f"has {found}, but line {self._format[1]} has {self._format[0]}: one format for a file")
-            messages, completion = _of_messages(value) if found == "messages" else _of_prompt(value)
-        except _Problem as problem:
-            self.problems.append(f"Line {number} {problem}.")
-        else:
-            self.rows.append(Row(f"{self._name} line {number}", messages, completion))
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise _Problem(f"is not UTF-8 (byte {error.start + 1})") from error
-    except json.JSONDecodeError as error:
-        raise _Problem(f"is not JSON: {error.msg} at character {error.pos + 1}") from error
-    except RecursionError as error:
-        raise _Problem("is nested too deeply") from error
-    if not isinstance(value, dict):
-        raise _Problem(f"is {_kind(value)}, not an object with prompt and completion or with messages")
-    return value
-
-
-def _format(value: Mapping[str, Any]) -> Literal["messages", "prompt and completion"]:
-    if "messages" in value:
-        if "prompt" in value or "completion" in value:
-            raise _Problem("has messages as well as prompt or completion; one of both is meant")
-        return "messages"
-    missing = [key for key in ("prompt", "completion") if key not in value]
-    if missing:
-        has = ", ".join(map(str, value)) or "nothing"
-        raise _Problem(f"has no {' and no '.join(missing)} (it has {has})")
-    return "prompt and completion"
-
-
-def _of_prompt(value: Mapping[str, Any]) -> tuple[tuple[dict[str, str], ...], str]:
-    prompt, completion = _text(value["prompt"], "the prompt"), _text(value["completion"], "the completion")
-    return ({"role": "user", "content": prompt},), completion
-
-
-def _of_messages(value: Mapping[str, Any]) -> tuple[tuple[dict[str, str], ...], str]:
-    messages = value["messages"]
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise _Problem("has messages that are no list of objects with role and content")
-    read = [_message(message, number) for number, message in enumerate(messages, 1)]
-    if len(read) < 2 or read[-1]["role"] != "assistant" or read[-2]["role"] != "user":
-        roles = ", ".join(message["role"] for message in read) or "nobody"
-        raise _Problem(f"has messages of {roles}; the last two must be of user and assistant")
-    return tuple(read[:-1]), read[-1]["content"]
-
-
-def _message(message: Mapping[str, Any], number: int) -> dict[str, str]:
-    if message.get("role") not in _ROLES:
-        raise _Problem(f"has message {number} with role {message.get('role')!r}; it must be {', '.join(_ROLES)}")
-    return {"role": message["role"], "content": _text(message.get("content"), f"the content of message {number}")}
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        raise _Problem(f"is wrong: {what} is {_kind(value)}, not a text")
-    if not value.strip():
-        raise _Problem(f"is wrong: {what} is empty")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise _Problem(f"is wrong: {what} has half a character (a lone surrogate)") from error
-    return value
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    names = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-        dict: "an object",
-    }
-    return names[type(value)]
 
 
 def tokenize(
@@ -356,7 +224,7 @@ def tokenize(
         else:
             examples.append(Tokens(row.name, tuple(ids), prompt_length, row.completion))
     if problems:
-        raise ConfigError("Rows that cannot be learned", _shortened(problems))
+        raise ConfigError("Rows that cannot be learned", shortened(problems))
     long = {example.name: len(example.ids) for example in examples if len(example.ids) > max_length}
     kept = [example for example in examples if example.name not in long]
     if long and (over_length == "refuse" or not kept):

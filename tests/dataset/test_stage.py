@@ -448,6 +448,7 @@ class LastFirst(FakeAssistant):
         messages: Sequence[str],
         labels: Sequence[tuple[Command, ...] | None],
         start: int = 0,
+        template: str | None = None,
     ) -> Simulation:
         gate = asyncio.Event()
         self._waiting.append(gate)

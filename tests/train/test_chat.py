@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from rasa_ft_ext.errors import ConfigError, RasaFtError
-from rasa_ft_ext.train.data import read_rows, tokenize
+from rasa_ft_ext.rows import read_rows
+from rasa_ft_ext.train.data import tokenize
 
 transformers = pytest.importorskip("transformers")
 

@@ -10,8 +10,9 @@ import pytest
 
 from rasa_ft_ext.conversation import AnnotatedFile
 from rasa_ft_ext.errors import ConfigError, WorkspaceError
+from rasa_ft_ext.rows import Row, read_rows
 from rasa_ft_ext.split.stage import split
-from rasa_ft_ext.train.data import Row, find_data, given_data, read_rows, tokenize
+from rasa_ft_ext.train.data import find_data, given_data, tokenize
 from rasa_ft_ext.workspace import Workspace, sha256
 from tests.split.builders import annotated, conversation, example, workspace_of
 

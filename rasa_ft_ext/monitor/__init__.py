@@ -1,0 +1,1 @@
+"""What users say after the swap, against what the model was trained on."""

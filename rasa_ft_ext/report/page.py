@@ -1,0 +1,45 @@
+"""`report.html`: one file that a person opens, without scripts and without a network.
+
+    write_report(Path("output"))        # of what is there
+
+A page is a row of sections; what a stage has to show is a function from the output folder to sections, listed in
+`SECTIONS`. It reads the files that the stage left, so the page can be made again at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rasa_ft_ext._version import __version__
+from rasa_ft_ext.errors import WorkspaceError
+from rasa_ft_ext.report import evaluation
+from rasa_ft_ext.report.sections import Section, environment
+
+REPORT = "report.html"
+
+SECTIONS: tuple[Callable[[Path], Iterable[Section]], ...] = (evaluation.sections,)
+
+
+def write_report(output: Path) -> Path:
+    """Write the page of an output folder, whole or not at all.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        WorkspaceError: there is nothing to show, or the folder cannot be written.
+    """
+    sections = [section for of_stage in SECTIONS for section in of_stage(output)]
+    if not sections:
+        raise WorkspaceError(f"There is nothing to show in {output}. Run `rasa-ft evaluate` first.")
+    html = environment().get_template("page.html.jinja2").render(sections=sections, version=__version__)
+    path = output / REPORT
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.write_text(html, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise WorkspaceError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return path
