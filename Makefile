@@ -22,6 +22,9 @@ train-demo: $(TRAIN)/.installed  ## train a tiny model on the example's data on 
 	test -d output/4_train_test_split || $(TRAIN)/bin/python scripts/demo.py
 	$(TRAIN)/bin/python scripts/train_demo.py $(TRAIN_DEMO_ARGS)
 
+loop: $(FULL)/.installed $(VLLM)/.installed  ## the whole loop on the CPU: data, training, vLLM, evaluation, swap, E2E tests again
+	$(FULL)/bin/python scripts/loop.py --vllm $(VLLM)/bin/python $(LOOP_ARGS)
+
 test: $(FULL)/.installed $(BASE)/.installed $(VLLM)/.installed  ## run all tests with everything, then those that need neither Rasa nor PyTorch
 	$(FULL)/bin/python -m pytest $(TEST_ARGS)
 	$(BASE)/bin/python -m pytest $(TEST_ARGS)
@@ -38,7 +41,7 @@ constraints: $(FULL)/.installed  ## write constraints.txt anew from what is inst
 	mv constraints.txt.new constraints.txt
 
 clean:  ## remove the environments, caches and results
-	rm -rf $(BASE) $(TRAIN) $(FULL) $(VLLM) output finetuned_demo finetuned_demo_base dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(BASE) $(TRAIN) $(FULL) $(VLLM) output finetuned_demo finetuned_demo_base loop dist build .pytest_cache .mypy_cache .ruff_cache
 
 $(BASE)/.installed: pyproject.toml constraints.txt
 	$(call environment,$(BASE),dev)
@@ -64,4 +67,4 @@ define environment
 	@touch $@
 endef
 
-.PHONY: help demo train-demo test check constraints clean
+.PHONY: help demo train-demo loop test check constraints clean

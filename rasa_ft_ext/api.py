@@ -39,7 +39,7 @@ from rasa_ft_ext.results import PrepareDataSummary
 from rasa_ft_ext.split import stage as splitting
 from rasa_ft_ext.split.stage import OutputFormat
 from rasa_ft_ext.split.summary import SplitSummary
-from rasa_ft_ext.workspace import ANNOTATIONS, Workspace
+from rasa_ft_ext.workspace import ANNOTATIONS, SPLIT, Workspace
 
 if TYPE_CHECKING:
     from rasa_ft_ext.connect.settings import Style
@@ -473,6 +473,7 @@ def evaluate(
             price=price,
         )
         request.check()
+        workspace.fingerprint(SPLIT)
         workspace.template()
         if "conversations" not in only or not has_rasa():
             return asyncio.run(stage.evaluate(workspace, request, progress=progress))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import Record
@@ -252,13 +252,13 @@ class Evaluation(Record):
     verdict: Verdict
     probes: tuple[Probe, ...] = ()
     thresholds: Thresholds = Thresholds()
-    commands: dict[Side, CommandFigures] = {}
-    conversations: dict[Side, PassRate] = {}
-    teacher: dict[Side, PassRate] = {}
-    comparison: dict[Side, Comparison] = {}
+    commands: dict[Side, CommandFigures] = Field(default_factory=dict)
+    conversations: dict[Side, PassRate] = Field(default_factory=dict)
+    teacher: dict[Side, PassRate] = Field(default_factory=dict)
+    comparison: dict[Side, Comparison] = Field(default_factory=dict)
     differing_turns: tuple[DifferingTurn, ...] = ()
     parity: ParityFigures | None = None
-    not_measured: dict[Part, str] = {}
+    not_measured: dict[Part, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

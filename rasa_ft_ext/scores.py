@@ -154,7 +154,7 @@ def summarize(comparisons: Iterable[Comparison]) -> Scores:
 
 
 def counts(comparisons: Iterable[Comparison], table: Table) -> dict[str, Count]:
-    """What the rates of a table are made of, by kind in the order of the names; counts of parts add up to the whole's."""
+    """What the rates of a table are made of, by kind in the order of names; counts of parts add up to the whole's."""
     kind_of = _KINDS[table]
     expected: Counter[str] = Counter()
     answered: Counter[str] = Counter()

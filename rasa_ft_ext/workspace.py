@@ -287,7 +287,8 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _command(stage: str) -> str:
-    return {ANNOTATIONS: "annotate", REPHRASINGS: "rephrase", DATASET: "dataset", SPLIT: "split"}[stage]
+    commands = {ANNOTATIONS: "annotate", REPHRASINGS: "rephrase", DATASET: "dataset", SPLIT: "split"}
+    return {**commands, EVALUATION: "evaluate"}[stage]
 
 
 def _disk_error(path: Path, error: OSError) -> WorkspaceError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ def main() -> int:
     os.environ.update(LITELLM_LOCAL_MODEL_COST_MAP="True", RASA_TELEMETRY_ENABLED="false", LOG_LEVEL="CRITICAL")
     from rasa_ft_ext.errors import RasaFtError
 
+    quieten_rasa()
     json_file = args.json.resolve() if args.json else None
     try:
         figures = loop(args.work.resolve(), args.vllm, args.num_rephrases, args.student_prompt)
@@ -124,6 +126,13 @@ def loop(work: Path, vllm: str | None, num_rephrases: int, student_prompt: str) 
         "doctor": [finding.model_dump(mode="json") for finding in found.findings if finding.status != "ok"],
         "seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def quieten_rasa() -> None:
+    """Keep Rasa from writing what it does, which is thousands of lines."""
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def train_assistant(project: Path) -> None:

@@ -150,7 +150,8 @@ class ProcessServer(ModelServer):
         lines = list(self._log)
         if not lines:
             return "It wrote nothing."
-        found = dict.fromkeys(match[0] for line in lines[:-_SHOWN] if (match := _CAUSE.search(line)))
+        told = (line for line in lines[:-_SHOWN] if " WARNING " not in line)
+        found = dict.fromkeys(match[0] for line in told if (match := _CAUSE.search(line)))
         causes = [f"  {cause}" for cause in list(found)[:_CAUSES]]
         above = ["Its log names these errors:", *causes] if causes else []
         return "\n".join([*above, "The end of its log:", *(f"  {line}" for line in lines[-_SHOWN:])])

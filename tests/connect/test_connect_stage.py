@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from rasa_ft_ext import api
 from rasa_ft_ext.connect import stage
+from rasa_ft_ext.connect.edits import Edits
 from rasa_ft_ext.errors import ConfigError, ConnectError
 from rasa_ft_ext.evaluation import EVALUATION_FILE, Verdict
 from rasa_ft_ext.finetuned import TrainFacts, write_manifest
@@ -183,12 +185,14 @@ def test_another_address_changes_that_alone(root: Path, workspace: Workspace, se
 def test_without_the_users_yes_nothing_is_written(root: Path, workspace: Workspace, server: Server) -> None:
     shown: list[stage.Proposal] = []
     before = contents(root)
-    summary = stage.connect(
-        workspace,
-        settings(server.base_url),
-        stage.Place(root),
-        confirm=lambda proposal: bool(shown.append(proposal)),
-    )
+
+    def confirm(proposal: stage.Proposal) -> bool:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()  # in one, Ctrl-C would not end the question
+        shown.append(proposal)
+        return False
+
+    summary = stage.connect(workspace, settings(server.base_url), stage.Place(root), confirm=confirm)
     assert summary == stage.ConnectSummary(declined=True)
     assert contents(root) == before
     assert "+      model_group: student  # asked for every message" in shown[0].diff
@@ -358,6 +362,15 @@ def test_what_cannot_be_edited_safely_is_left_to_the_user(
     assert "Write this by hand" in text
     for line in ("model_group: student", "prompt_template: prompts/rasa_ft_command.jinja2", f"model: {MODEL}"):
         assert line in text
+
+
+def test_an_outcome_that_says_something_else_is_never_written(
+    root: Path, workspace: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = Edits.result
+    for wrong, told in ((b"active: true", "would say something else"), (b"active: [", "would be no YAML")):
+        monkeypatch.setattr(Edits, "result", lambda edits, wrong=wrong: result(edits).replace(b"active: false", wrong))
+        assert told in refusal(root, workspace, server.base_url)
 
 
 def test_a_generator_of_another_kind_than_that_of_the_data_is_refused(

@@ -29,6 +29,7 @@ def test_problems_are_told_with_what_to_do(patient: Patient, capsys: pytest.Capt
     assert "problem      flows: The flow search_rental_car is called rent_car now" in shown
     assert "             -> Give it its old name back, or make the data again and train with it." in shown
     assert "not checked  Rasa: because there is no trained assistant at " in shown
+    assert shown.count("not checked  trained assistant: ") == 1
     found = Diagnosis.model_validate(json.loads((patient.project / "found.json").read_text()))
     assert (found.count("problem"), found.healthy) == (1, False)
 

@@ -205,18 +205,22 @@ def test_the_address_is_one_that_can_be_called(tmp_path: Path, host: str, shown:
     assert VllmServer(settings(host=host, port=81), vllm=str(install(tmp_path))).base_url == f"http://{shown}:81/v1"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_when_the_command_is_stopped(
-    tmp_path: Path, seen: Callable[[], dict[str, Any]], number: signal.Signals
-) -> None:
+def start_command(python: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "rasa_ft_ext.cli.main", "serve", "some/model", "--port", "0"]
-    running = subprocess.Popen(
-        [*command, "--vllm", str(install(tmp_path / "env"))],
+    return subprocess.Popen(
+        [*command, "--vllm", str(python)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_the_command_is_stopped(
+    tmp_path: Path, seen: Callable[[], dict[str, Any]], number: signal.Signals
+) -> None:
+    running = start_command(install(tmp_path / "env"))
     assert running.stdout is not None
     address = running.stdout.readline().strip()
     assert call(address.replace("/v1", "/health"))[0] == 200
@@ -226,6 +230,20 @@ def test_nothing_is_left_when_the_command_is_stopped(
     assert f"rasa-ft evaluate output --api-base {address} --model model" in told
     assert "Traceback" not in told
     assert eventually(lambda: not any(map(runs, seen()["processes"])))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_when_the_command_is_stopped_before_it_answers(
+    tmp_path: Path, seen: Callable[[], dict[str, Any]], number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", "hangs")
+    running = start_command(install(tmp_path / "env"))
+    assert eventually((tmp_path / "seen.json").is_file)
+    running.send_signal(number)
+    out, told = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "")
+    assert told.endswith("Stopped before it answered.\n")
+    assert not any(map(runs, seen()["processes"]))
 
 
 def test_a_server_that_ends_by_itself_is_told(tmp_path: Path, seen: Callable[[], dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rasa")
 
 from rasa_ft_ext import api
-from rasa_ft_ext.evaluation import Evaluation, read_outcomes
+from rasa_ft_ext.evaluation import read_outcomes
 from rasa_ft_ext.llm.scripted_server import scripted_llm
 from tests.rasa_pro.projects import REPOSITORY, Project
 
@@ -27,47 +27,35 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "output"
 
 
-def evaluate(project: Project, output: Path, base_url: str) -> Evaluation:
-    with project.entered(), project.at_home():
-        return api.evaluate(
-            output,
-            project=project.path,
-            api_base=base_url,
-            model="scripted",
-            only=("commands", "conversations"),
-            against_teacher=True,
-        )
-
-
-def test_a_model_that_answers_as_the_teacher_passes_and_one_with_swapped_labels_does_not(
+def test_a_model_with_swapped_labels_is_refused_and_its_teacher_would_not_be(
     example: Project, output: Path, tmp_path: Path
 ) -> None:
-    same = evaluate(example, output, example.base_url)
-
-    assert not same.verdict.red
-    for side in ("validation", "train"):
-        assert same.conversations[side].rate.value == 1
-        assert same.comparison[side].difference.value == 0
-        assert same.commands[side].exact_match.value == 1
-    assert same.differing_turns == ()
-    assert len(read_outcomes(output)) == sum(rate.tests for rate in same.conversations.values())
-    assert 0 < same.comparison["train"].groups < same.comparison["train"].tests
-
     swapped = tmp_path / "answers.yml"
     text = example.answers.read_text(encoding="utf-8")
     for one, other in (("search_rental_car", "@"), ("search_hotel", "search_rental_car"), ("@", "search_hotel")):
         text = text.replace(one, other)
     swapped.write_text(text, encoding="utf-8")
-    with scripted_llm(swapped) as llm:
-        other = evaluate(example, output, llm.base_url)
 
-    assert other.verdict.red
-    assert other.comparison["train"].result == "worse"
-    assert any("pass rate of the train tests is" in problem for problem in other.verdict.problems)
+    with scripted_llm(swapped) as llm, example.entered(), example.at_home():
+        found = api.evaluate(
+            output,
+            project=example.path,
+            api_base=llm.base_url,
+            model="scripted",
+            only=("commands", "conversations"),
+            against_teacher=True,
+        )
+
+    assert found.verdict.red
+    assert any("pass rate of the train tests is" in problem for problem in found.verdict.problems)
+    assert found.comparison["train"].result == "worse"
+    assert {rate.rate.value for rate in found.teacher.values()} == {1}
+    tests = sum(rate.tests for rate in found.conversations.values())
+    assert tests == len(read_outcomes(output)) > 10
     assert any(
         turn.model is not None
         and turn.teacher is not None
         and "search_hotel" in str(turn.model.answer)
         and "search_rental_car" in str(turn.teacher.answer)
-        for turn in other.differing_turns
+        for turn in found.differing_turns
     )
