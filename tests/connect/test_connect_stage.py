@@ -307,6 +307,16 @@ def test_a_group_of_that_name_is_left_alone(root: Path, workspace: Workspace, se
     assert list(read_project(root).groups) == ["student", "student_2"]
 
 
+def test_its_own_group_is_left_alone_once_another_component_uses_it(
+    root: Path, workspace: Workspace, server: Server
+) -> None:
+    connect(root, workspace, server.base_url)
+    (root / "config.yml").write_text(config_of(root) + GROUPED_SEARCH.replace("teacher", "student"))
+    connect(root, workspace, server.base_url, max_tokens=100)
+    groups = read_project(root).groups
+    assert [groups[name]["models"][0]["max_tokens"] for name in ("student", "student_2")] == [256, 100]
+
+
 def teachers(found: Project) -> list[Any]:
     return [(model["model"], model.get("order")) for model in found.models]
 

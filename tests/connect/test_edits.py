@@ -40,6 +40,7 @@ def with_set(text: str, key: str, value: Any, **how: Any) -> str:
         ("a:   # see: b\nb: 3\n", {"c": 1}, "a:   # see: b\n  c: 1\nb: 3\n"),
         ("a: x # y\n", {"c": "${V}"}, 'a: {c: "${V}"} # y\n'),
         ("b: 3\n# end\n", {"c": {"d": 1}}, "b: 3\na:\n  c:\n    d: 1\n# end\n"),
+        ("b:\n  c: 1\n  # of c\n# end\n", "x", "b:\n  c: 1\n  # of c\na: x\n# end\n"),
         ("b: 3", "x", "b: 3\na: x"),
         ("{b: 3}", "x", "{b: 3, a: x}"),
         ("b:\r\n- c\r\n", "x", "b:\r\n- c\r\na: x\r\n"),
