@@ -12,6 +12,9 @@ FULL := .venv
 # And one with vLLM for the CPU, which cannot share one with Rasa.
 VLLM := .venv-vllm
 
+# As many processes as there are cores; what is begun first stands in tests/conftest.py.
+SIDE_BY_SIDE := --numprocesses auto --dist loadgroup --no-loadscope-reorder
+
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
 
@@ -26,8 +29,8 @@ loop: $(FULL)/.installed $(VLLM)/.installed  ## the whole loop on the CPU: data,
 	$(FULL)/bin/python scripts/loop.py --vllm $(VLLM)/bin/python $(LOOP_ARGS)
 
 test: $(FULL)/.installed $(BASE)/.installed $(VLLM)/.installed  ## run all tests with everything, then those that need neither Rasa nor PyTorch
-	$(FULL)/bin/python -m pytest $(TEST_ARGS)
-	$(BASE)/bin/python -m pytest $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest $(SIDE_BY_SIDE) $(TEST_ARGS)
+	$(BASE)/bin/python -m pytest $(SIDE_BY_SIDE) $(TEST_ARGS)
 
 check: $(BASE)/.installed  ## ruff, its formatter, mypy
 	$(BASE)/bin/python -m ruff check .

@@ -347,10 +347,10 @@ def serve(
     """Make a server of a model; as a context manager it starts, and runs for as long as the block.
 
     Args:
-        model: The folder of `train`, any model's folder, or a model's name on the hub.
+        model: The folder of `train`, that of the adapter in it, any model's folder, or a model's name on the hub.
         engine: What serves it.
         vllm: A Python that has vLLM, or its `vllm` command; by default the one on the PATH.
-        lora: The folder of an adapter for the model, empty for the training's own; by default the whole model is served.
+        lora: The folder of an adapter for the model.
         served_model_name: What callers give as `model`; by default the training's name, or the folder's.
         host: The address to listen on.
         port: The port to listen on; 0 for any that is free.
@@ -447,7 +447,7 @@ def evaluate(
     """
     from rasa_ft_ext.evaluate import stage
     from rasa_ft_ext.evaluate.reference import reference_for
-    from rasa_ft_ext.evaluate.request import Conversations, Request, served_settings
+    from rasa_ft_ext.evaluate.request import Conversations, Request, answer_limit, served_settings
     from rasa_ft_ext.evaluate.served import Served
     from rasa_ft_ext.evaluation import Thresholds
 
@@ -455,8 +455,11 @@ def evaluate(
     workspace = Workspace(place.path(out), force=force)
 
     def run() -> Evaluation:
-        settings = served_settings(model, api_base, api_key_env)
         folder = place.path(model_folder) if model_folder is not None else None
+        workspace.fingerprint(SPLIT)
+        workspace.template()
+        max_tokens = answer_limit(workspace, folder)
+        settings = served_settings(model, api_base, api_key_env, max_tokens)
         request = Request(
             served=Served(model, api_base, settings.arguments.get("api_key")),
             llm=LiteLLM(settings, concurrency=max(concurrency, 1)),
@@ -470,18 +473,17 @@ def evaluate(
             against_teacher=against_teacher,
             repeats=repeats,
             concurrency=concurrency,
+            max_tokens=max_tokens,
             price=price,
         )
         request.check()
-        workspace.fingerprint(SPLIT)
-        workspace.template()
         if "conversations" not in only or not has_rasa():
             return asyncio.run(stage.evaluate(workspace, request, progress=progress))
         suites = place.sides(workspace)
         stubbed = any(file.stub_custom_actions for suite in suites.values() for file in suite.files)
         assistant = place.load(stubbed=stubbed)
         tests = {side: suite.tests for side, suite in suites.items()}
-        request = replace(request, conversations=Conversations(assistant, tests))
+        request = replace(request, conversations=Conversations(assistant, tests, assistant.card))
         return run_with(assistant, stage.evaluate(workspace, request, progress=progress), request.llm)
 
     return outside_loop(run)
@@ -498,7 +500,7 @@ def connect(
     model_folder: str | Path | None = None,
     api_key_env: str | None = None,
     timeout: float = 30,
-    max_tokens: int = 256,
+    max_tokens: int | None = None,
     style: Style | None = None,
     fallback: bool = False,
     force: bool = False,
@@ -516,7 +518,7 @@ def connect(
         model_folder: The folder of `train`, to compare with what was evaluated.
         api_key_env: The environment variable with the server's key.
         timeout: Seconds that an answer may take.
-        max_tokens: Most tokens of an answer.
+        max_tokens: Most tokens of an answer; by default as many as in the evaluation.
         style: Where the model is written; None for the way that the assistant has.
         fallback: Let the LLM of before answer wherever the model does not.
         force: Connect also a model that is not proven, and say so in the configuration.

@@ -36,20 +36,23 @@ class Subject(Record):
     """What was evaluated, and on what.
 
     `model` is the name that it is served under at `api_base`; `model_hash` is that of the model folder's manifest,
-    None where no folder was given. `data_hash` is the fingerprint of the split that its tests and rows come from;
-    `template_hash` the SHA-256 of the prompt template that it was asked with, `rasa_version` that of the annotations.
+    None where no folder was given, `trained_on` the fingerprint of the data that it was trained on. `data_hash` is that
+    of the split that its tests and rows come from; `template_hash` the SHA-256 of the prompt template that it was asked
+    with, `rasa_version` that of the annotations. `max_tokens` are the most that an answer was given.
     """
 
     model: str
     api_base: str
     model_hash: str | None = None
+    trained_on: str | None = None
     data_hash: str
     template_hash: str
     rasa_version: str
+    max_tokens: int = 256
 
 
 class Probe(Record):
-    """A prompt of the validation set and what the model said to it: by these it is known again at another address."""
+    """A prompt of the validation set and what the model said to it, twice: by these it is known again elsewhere."""
 
     prompt: str
     answer: str

@@ -21,7 +21,7 @@ from pydantic import Field
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.conversation import Record
 from rasa_ft_ext.errors import WorkspaceError
-from rasa_ft_ext.workspace import MANIFEST, read_record, write_record
+from rasa_ft_ext.workspace import MANIFEST, read_record, sha256, write_record
 
 MERGED, ADAPTER, MERGED_4BIT = "merged", "adapter", "merged_4bit"
 _NOT_PART = ("checkpoints", "tensorboard", MANIFEST)  # what may change or go without the model being another
@@ -101,12 +101,7 @@ def changed_files(folder: Path) -> tuple[str, ...]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file of a model, by its path; big files are read piece by piece."""
+    """The SHA-256 of every file of a model, by its path."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     paths = {path.relative_to(folder).as_posix(): path for path in files}
-    return {name: _sha256(path) for name, path in paths.items() if name.split("/")[0] not in _NOT_PART}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {name: sha256(path) for name, path in paths.items() if name.split("/")[0] not in _NOT_PART}

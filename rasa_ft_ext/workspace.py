@@ -80,7 +80,7 @@ class Workspace:
         if not (folder / MANIFEST).is_file():
             raise WorkspaceError(
                 f"{folder} holds no finished results. Run `rasa-ft {_command(stage)}` first, "
-                "or give the folder of a run that has with --out."
+                "or give the output folder of a run that has."
             )
         made_from = read_record(folder / MANIFEST, Manifest).key
         for name, before in _INPUTS.items():
@@ -106,8 +106,7 @@ class Workspace:
             foreign = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
             if foreign and not (folder / MANIFEST).is_file() and not self.force:
                 raise ForeignResultsError(
-                    f"{folder} holds files that rasa-ft did not write. Give another folder with --out, or --force to "
-                    "replace them."
+                    f"{folder} holds files that rasa-ft did not write. Move them away, or replace them with --force."
                 )
 
     def is_done(self, stage: str, key: Mapping[str, Any]) -> bool:
@@ -267,7 +266,9 @@ def write_jsonl(path: Path, rows: list[Any]) -> None:
 
 
 def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The SHA-256 of a file, which is read piece by piece."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _record_files(folder: Path) -> list[Path]:
@@ -294,5 +295,5 @@ def _command(stage: str) -> str:
 def _disk_error(path: Path, error: OSError) -> WorkspaceError:
     return WorkspaceError(
         f"{path} cannot be written: {error.strerror or error}. What was there before is untouched. Make room or give "
-        "another folder with --out, then run the command again."
+        "another output folder, then run the command again."
     )

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,12 +69,15 @@ def main() -> int:
 def loop(work: Path, vllm: str | None, num_rephrases: int, student_prompt: str) -> dict[str, Any]:
     """Go round once, and return the figures."""
     from rasa_ft_ext import api
+    from rasa_ft_ext.errors import RasaFtError
     from rasa_ft_ext.llm.scripted_server import scripted_llm
     from rasa_ft_ext.model_server.vllm import VllmServer
     from rasa_ft_ext.serve.model import find_model
     from rasa_ft_ext.serve.stage import settings_of
 
     started = time.perf_counter()
+    if work.exists() and not (work / "assistant/config.yml").is_file() and (work.is_file() or any(work.iterdir())):
+        raise RasaFtError(f"{work} holds something else than an earlier loop. Give another folder with --work.")
     shutil.rmtree(work, ignore_errors=True)
     project, output, model = work / "assistant", work / "output", work / "model"
     shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("annotations", "models", "__pycache__"))
@@ -120,7 +124,7 @@ def loop(work: Path, vllm: str | None, num_rephrases: int, student_prompt: str) 
             "after the swap": after,
         },
         "parity": evaluation.parity.model_dump(mode="json") if evaluation.parity else None,
-        "latency_p50": {side: part.latency_p50 for side, part in evaluation.commands.items()},
+        "seconds_p50": {side: part.seconds_p50 for side, part in evaluation.commands.items()},
         "verdict": evaluation.verdict.model_dump(mode="json"),
         "refused_by_connect": refusal,
         "doctor": [finding.model_dump(mode="json") for finding in found.findings if finding.status != "ok"],
@@ -133,6 +137,7 @@ def quieten_rasa() -> None:
     import structlog
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    warnings.filterwarnings("ignore", module=r"rasa\.")
 
 
 def train_assistant(project: Path) -> None:

@@ -20,10 +20,11 @@ rasa-ft prepare-data e2e_tests --student-prompt compact
 rasa-ft prompt-stats output
 rasa-ft train output --recipe "$recipe"
 
-rasa-ft serve finetuned_model --vllm "$vllm" --port "$port" > serve.log 2>&1 &
+# It says its address when it answers, and only then.
+env -u VLLM_API_KEY rasa-ft serve finetuned_model --vllm "$vllm" --port "$port" > serve.url 2> serve.log &
 server=$!
-trap 'kill -INT "$server" 2> /dev/null; wait "$server" 2> /dev/null || true' EXIT
-until curl --silent --fail "$url/models" > /dev/null; do
+trap 'kill "$server" 2> /dev/null; wait "$server" 2> /dev/null || true' EXIT
+until [[ -s serve.url ]]; do
     kill -0 "$server" 2> /dev/null || { cat serve.log >&2; exit 1; }
     sleep 2
 done

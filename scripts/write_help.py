@@ -21,7 +21,7 @@ COLUMNS = 100
 HEADER = """\
 # Help pages
 
-What `rasa-ft --help` and `rasa-ft COMMAND --help` print. The commands from `prepare-data` to `sweep` exist as
+What `rasa-ft --help` and `rasa-ft COMMAND --help` print. The commands from `{first}` to `{last}` exist as
 `rasa llm finetune COMMAND`, too, with the same flags; there Rasa words the logging flags itself. This file is
 generated: run `python scripts/write_help.py` after a change.
 """
@@ -30,7 +30,8 @@ generated: run `python scripts/write_help.py` after a change.
 def help_pages() -> str:
     """The whole content of `docs/help.md`."""
     commands = [[], *([name] for name in (*STAGES, *TOOLS))]
-    return "\n".join([HEADER, *(f"## {_title(command)}\n\n```text\n{_help(command)}```\n" for command in commands)])
+    header = HEADER.format(first=next(iter(STAGES)), last=next(reversed(STAGES)))
+    return "\n".join([header, *(f"## {_title(command)}\n\n```text\n{_help(command)}```\n" for command in commands)])
 
 
 def _title(command: list[str]) -> str:

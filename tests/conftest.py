@@ -11,6 +11,26 @@ from tests.served import find_vllm_python
 
 SECRETS = ("_API_KEY", "_LICENSE", "_TOKEN")
 
+# Rooms whose tests share what takes long to make: a trained assistant, a running vLLM, a trained model.
+SHARED = ("rasa_pro", "model_server", "train")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the tests among several processes: a room that shares something goes to one, and is begun first.
+
+    All other tests go by file. It matters to `pytest --numprocesses` only.
+    """
+    here = Path(__file__).parent
+    groups = {item: _group(item.path.relative_to(here)) for item in items}
+    items.sort(key=lambda item: SHARED.index(groups[item]) if groups[item] in SHARED else len(SHARED))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+
+
+def _group(file: Path) -> str:
+    room = file.parts[0]
+    return room if room in SHARED else file.as_posix()
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

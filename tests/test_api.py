@@ -84,8 +84,28 @@ def test_every_flag_is_a_keyword_with_the_same_default() -> None:
                 assert args["path-to-e2e-test-cases"] == parameter.default
             elif keyword not in ("progress", "out"):
                 assert args[keyword] == parameter.default, (name, keyword)
-        others = {"run", "loglevel", "logging_config_file", "output", "path-to-e2e-test-cases"}
+        others = {"run", "command", "loglevel", "logging_config_file", "output", "path-to-e2e-test-cases"}
         assert set(args) - set(keywords) == others & set(args)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("evaluate", ["--api-base", "http://x/v1", "--model", "m"]),
+        ("connect", []),
+        ("doctor", []),
+        ("monitor", ["--conversations", "c"]),
+        ("prompt-stats", []),
+    ],
+)
+def test_what_both_know_of_the_loop_has_the_same_default(name: str, given: list[str]) -> None:
+    args = vars(build_parser().parse_args([name, *given]))
+    keywords = inspect.signature(getattr(api, name.replace("-", "_"))).parameters
+    both = keywords.keys() & args.keys() - {"out", "only", "conversations"}
+    for keyword in both:
+        if keywords[keyword].default is not inspect.Parameter.empty:
+            assert args[keyword] == keywords[keyword].default, keyword
+    assert "project" in both
 
 
 def test_recorded_annotations_become_training_data(project: Path, llm: Running) -> None:

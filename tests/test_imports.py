@@ -13,7 +13,7 @@ import pytest
 import rasa_ft_ext
 
 PACKAGE = Path(rasa_ft_ext.__file__).parent
-STAGES = {"connect", "doctor", "annotate", "rephrase", "dataset", "split", "train", "serve", "evaluate"}
+STAGES = {"connect", "doctor", "annotate", "rephrase", "dataset", "split", "train", "serve", "evaluate", "monitor"}
 TRAINING = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "safetensors", "optuna"}
 HEAVY = {*TRAINING, "litellm", "rasa", "aiohttp", "matplotlib", "huggingface_hub", "fsspec"}
 # What works with tensors all the time and is imported in functions only; importing it brings the training libraries in.

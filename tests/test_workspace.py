@@ -133,7 +133,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_results(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "write_text", full)
 
     with (
-        pytest.raises(WorkspaceError, match=r"1_command_annotations cannot be written: No space left.*--out"),
+        pytest.raises(WorkspaceError, match=r"1_command_annotations cannot be written: No space left.*another output"),
         workspace.writing(ANNOTATIONS, KEY) as folder,
     ):
         write_json(folder / "a.json", {"a": 1})
@@ -222,7 +222,7 @@ def test_an_output_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "output").write_text("")
 
     with (
-        pytest.raises(WorkspaceError, match=r"output cannot be written: .*--out"),
+        pytest.raises(WorkspaceError, match=r"output cannot be written: .*another output folder"),
         Workspace(tmp_path / "output").writing(ANNOTATIONS, KEY),
     ):
         raise AssertionError
@@ -353,7 +353,7 @@ def test_files_that_no_run_made_are_refused_and_left_alone(tmp_path: Path) -> No
 
     with pytest.raises(ForeignResultsError, match=r"1_command_annotations holds files that rasa-ft did not write"):
         Workspace(tmp_path).is_done(ANNOTATIONS, KEY)
-    with pytest.raises(ForeignResultsError, match="--out, or --force"):
+    with pytest.raises(ForeignResultsError, match="Move them away, or replace them with --force"):
         Workspace(tmp_path).check()
     assert mine.read_text() == "mine"
 

@@ -44,7 +44,10 @@ def _add_model(parser: ArgumentParser) -> None:
     )
     group.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="Seconds that an answer may take.")
     group.add_argument(
-        "--max-tokens", type=arguments.positive_int, default=256, metavar="N", help="Most tokens of an answer."
+        "--max-tokens",
+        type=arguments.positive_int,
+        metavar="N",
+        help="Most tokens of an answer (default: as many as in the evaluation).",
     )
     group.add_argument(
         "--model-folder",

@@ -119,13 +119,14 @@ def run(args: Namespace) -> int:
 def _print(evaluation: Evaluation, out: Path) -> None:
     """Print the figures as a table, what is wrong, where it all is, and the verdict last."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from rasa_ft_ext.report.words import overview
     from rasa_ft_ext.workspace import EVALUATION
 
     console = Console(soft_wrap=True)
-    table = Table(title=f"Evaluation of {evaluation.subject.model}", title_justify="left")
+    table = Table(title=escape(f"Evaluation of {evaluation.subject.model}"), title_justify="left")
     table.add_column("")
     table.add_column("validation", justify="right")
     table.add_column("train", justify="right")

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)
         return 2
-    return output.guarded(_run, args)
+    return output.guarded(_run, args, args.command)
 
 
 def build_parser() -> ArgumentParser:
@@ -60,7 +60,7 @@ def build_parser() -> ArgumentParser:
     parents = [logging_options()]
     for name, text in {**STAGES, **TOOLS}.items():
         sub = subparsers.add_parser(name, parents=parents, formatter_class=HelpFormatter, help=text, description=text)
-        sub.set_defaults(run=fill(sub, name))
+        sub.set_defaults(run=fill(sub, name), command=name)
     return parser
 
 

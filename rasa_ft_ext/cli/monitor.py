@@ -41,6 +41,7 @@ def run(args: Namespace) -> int:
     if args.endpoints is not None:
         logs.start_rasa(args)
     from rasa_ft_ext import api
+    from rasa_ft_ext.report.page import REPORT
     from rasa_ft_ext.workspace import MONITORING
 
     with output.progress(args) as shown:
@@ -60,4 +61,5 @@ def run(args: Namespace) -> int:
             progress=shown,
         )
     output.print_summary("Conversations", summary, Path(args.project, args.output, MONITORING), shown)
+    print(f"Report: {Path(args.project, args.output, REPORT)}")
     return 0

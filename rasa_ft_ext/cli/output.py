@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
+# The sub-commands that find again what they had finished.
+_GO_ON = ("prepare-data", "annotate", "rephrase", "train", "sweep", "export")
+
 # What the figures of `prepare-data` are called on the screen; in the files they have the names that Rasa gives them.
 _WORDS = {
     "num_input_e2e_tests": "E2E tests",
@@ -42,8 +45,13 @@ _WORDS = {
 }
 
 
-def guarded(run: Callable[[Namespace], int], args: Namespace) -> int:
+def guarded(run: Callable[[Namespace], int], args: Namespace, name: str) -> int:
     """Run a sub-command and turn what a user can mend into a message; a bug keeps its traceback.
+
+    Args:
+        run: What runs it.
+        args: Its arguments.
+        name: What it is called.
 
     Returns:
         The exit code: 0, 1 for a `RasaFtError`, 130 when the user interrupted.
@@ -56,7 +64,8 @@ def guarded(run: Callable[[Namespace], int], args: Namespace) -> int:
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one has nothing left to stop
         warnings.simplefilter("ignore")  # calls that were cut off are not worth a line each
-        print_error("Interrupted. What was finished is kept: the same command goes on from there.")
+        kept = "What was finished is kept: the same command goes on from there."
+        print_error(f"Interrupted. {kept if name in _GO_ON else 'The same command starts anew.'}")
         return INTERRUPTED
 
 

@@ -45,7 +45,7 @@ def _add_stages(subparsers: Any, parents: list[ArgumentParser]) -> None:
             help=text,
             description=text,
         )
-        parser.set_defaults(func=_as_rasa_calls_it(fill(parser, name)), inside_rasa=True)
+        parser.set_defaults(func=_as_rasa_calls_it(fill(parser, name), name), inside_rasa=True)
 
 
 def _below(subparsers: Any, name: str) -> Any:
@@ -60,11 +60,11 @@ def _remove(subparsers: Any, name: str) -> None:
     subparsers._choices_actions[:] = [entry for entry in subparsers._choices_actions if entry.dest != name]
 
 
-def _as_rasa_calls_it(run: Callable[[Namespace], int]) -> Callable[[Namespace], None]:
+def _as_rasa_calls_it(run: Callable[[Namespace], int], name: str) -> Callable[[Namespace], None]:
     """A function as `rasa` expects it: a failure ends the process with its exit code."""
 
     def func(args: Namespace) -> None:
-        code = output.guarded(run, args)
+        code = output.guarded(run, args, name)
         if code:
             sys.exit(code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
@@ -15,21 +16,19 @@ if TYPE_CHECKING:
     from rasa_ft_ext.model_server.base import ModelServer
     from rasa_ft_ext.model_server.settings import ServeSettings
 
+# The flags that count only where a server is started, and only where files are written, with their defaults.
+_STARTING = {"engine": "vllm", "vllm": None, "timeout": 600.0, "api_key_env": None}
+_WRITING = {"variant": "gpu", "image": None, "no_key": False, "force": False}
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="Folder that `rasa-ft train` wrote, folder of any model, or a model's name on the hub.",
+        help="Folder that `rasa-ft train` wrote, the adapter/ in it, any model's folder, or a name on the hub.",
     )
     arguments.add_project(parser)
-    parser.add_argument(
-        "--lora",
-        metavar="DIR",
-        nargs="?",
-        const="",
-        help="Serve an adapter without merging it: that of the training, or the one in DIR on the model.",
-    )
+    parser.add_argument("--lora", metavar="DIR", help="Serve the adapter in DIR on the model, without merging it.")
     _add_engine(parser)
     _add_address(parser)
     _add_deployment(parser)
@@ -101,6 +100,7 @@ def run(args: Namespace) -> int:
     from rasa_ft_ext.serve import stage
     from rasa_ft_ext.serve.model import find_model
 
+    _refuse_what_is_of_no_use(args)
     found = find_model(args.model, lora=args.lora, project=Path(args.project))
     settings = stage.settings_of(
         found,
@@ -119,7 +119,8 @@ def run(args: Namespace) -> int:
     for note in (*found.notes, *stage.open_doors(settings)):
         _tell(note)
     _tell(f"Starting {settings.name} with {args.engine}; the first answer may take minutes.")
-    options = ["--model-folder", args.model] if found.model_hash else []
+    options = ["--project", args.project] if Path(args.project) != Path() else []
+    options += ["--model-folder", os.path.relpath(found.training, args.project)] if found.training else []
     options += ["--api-key-env", args.api_key_env or API_KEY_VARIABLE] if settings.api_key else []
     try:
         stage.run_until_stopped(server, partial(_announce, options))
@@ -127,6 +128,18 @@ def run(args: Namespace) -> int:
         _tell("Stopped before it answered.")
         return output.INTERRUPTED
     return 0
+
+
+def _refuse_what_is_of_no_use(args: Namespace) -> None:
+    """Refuse flags for a server where files are written, and flags for files where a server is started."""
+    from rasa_ft_ext.errors import ConfigError
+
+    said = vars(args)
+    flags = _STARTING if args.write else _WRITING
+    why = "--write starts no server, and its files run vLLM" if args.write else "only --write has a use for it"
+    useless = [name for name, usual in flags.items() if said[name] != usual]
+    if useless:
+        raise ConfigError("arguments", [f"--{name.replace('_', '-')}: {why}. Leave it out." for name in useless])
 
 
 def _write(args: Namespace, settings: ServeSettings, notes: tuple[str, ...]) -> int:

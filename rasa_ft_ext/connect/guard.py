@@ -60,6 +60,11 @@ def _of_evaluation(
         problems.append(f"The evaluation is that of the model {subject.model}, not of {settings.model}.")
     if data is not None and subject.data_hash != data:
         problems.append("The evaluation was made on other data than those that are there now.")
+    if settings.max_tokens is not None and settings.max_tokens < subject.max_tokens:
+        problems.append(
+            f"The model was evaluated with {subject.max_tokens} tokens for an answer: with {settings.max_tokens}, "
+            "longer ones are cut off."
+        )
     if template is not None and subject.template_hash != hashlib.sha256(template.encode()).hexdigest():
         problems.append("The model was evaluated with another prompt template than that of the data.")
     return problems

@@ -164,8 +164,7 @@ class Journal:
         """Put all that is needed to undo the change on the disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder.parent / _IGNORE).write_text("*\n", encoding="utf-8")
-        latest = self.latest()
-        number = int(latest[0].name) + 1 if latest else 1
+        number = max((int(path.name) for path in self.folder.glob("[0-9]*")), default=0) + 1
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
         try:
             for index, change in enumerate(changes):

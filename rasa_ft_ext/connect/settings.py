@@ -13,6 +13,7 @@ Style = Literal["llm", "model_group"]
 STYLES = ("llm", "model_group")
 KEY_VARIABLE = "HOSTED_VLLM_API_KEY"  # where litellm looks for the key of a self-hosted model
 
+_MAX_TOKENS = 256
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -28,8 +29,8 @@ class ConnectSettings:
     """The environment variable with the server's key; the key itself is never written."""
     timeout: float = 30
     """Seconds that an answer may take."""
-    max_tokens: int = 256
-    """Most tokens of an answer."""
+    max_tokens: int | None = None
+    """Most tokens of an answer; None for as many as in the evaluation."""
     style: Style | None = None
     """An `llm` block in config.yml, or a model group in endpoints.yml; None for what the assistant has."""
     fallback: bool = False
@@ -52,7 +53,7 @@ class ConnectSettings:
             problems.append("--api-key-env takes the name of an environment variable, never a key itself.")
         if not self.timeout > 0:
             problems.append(f"The timeout is {self.timeout:g}; it must be above 0.")
-        if self.max_tokens < 1:
+        if self.max_tokens is not None and self.max_tokens < 1:
             problems.append(f"max_tokens is {self.max_tokens}; it must be 1 or more.")
         if self.style is not None and self.style not in STYLES:
             problems.append(f"The style is {self.style!r}; it must be one of {', '.join(STYLES)}.")
@@ -72,6 +73,6 @@ class ConnectSettings:
             "api_base": self.api_base,
             **key,
             "temperature": 0.0,
-            "max_tokens": self.max_tokens,
+            "max_tokens": self.max_tokens or _MAX_TOKENS,
             "timeout": timeout,
         }

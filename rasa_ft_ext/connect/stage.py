@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from rasa_ft_ext.connect.settings import ConnectSettings
 from rasa_ft_ext.connect.target import Past, Target, choose, recorded_clock
 from rasa_ft_ext.conversation import Record
 from rasa_ft_ext.errors import ConfigError, ConnectError, RasaFtError
+from rasa_ft_ext.evaluation import Evaluation, Thresholds, read_evaluation
 from rasa_ft_ext.project import CONFIG, ENDPOINTS, Project, read_project
 from rasa_ft_ext.prompts import template_id
 from rasa_ft_ext.workspace import SPLIT, Workspace
@@ -94,6 +95,9 @@ def connect(
         ConnectError: the model is not proven, or a file cannot be changed safely; all is as it was.
     """
     settings.check()
+    evaluation = _attempt([], lambda: read_evaluation(workspace.root))
+    if settings.max_tokens is None and evaluation is not None:
+        settings = replace(settings, max_tokens=evaluation.subject.max_tokens)
     journal = Journal(place.root)
     past = journal.past()
     problems: list[str] = []
@@ -103,7 +107,8 @@ def connect(
     _refuse(place.root, problems, () if force else objections)
     assert draft is not None, "without a draft there is a problem"
     target, files = draft
-    notes = tuple([*(f"Connected all the same: {text}" for text in objections), *_notes(workspace, settings, target)])
+    forced = (f"Connected all the same: {text}" for text in objections)
+    notes = (*forced, *_notes(workspace, settings, evaluation))
     proposal = Proposal(place.root, files, notes)
     if not files:
         return ConnectSummary(notes=notes, next_steps=_next_steps(workspace, place))
@@ -185,13 +190,21 @@ def _connected(settings: ConnectSettings, target: Target, past: Past) -> Connect
     )
 
 
-def _notes(workspace: Workspace, settings: ConnectSettings, target: Target) -> list[str]:
+def _notes(workspace: Workspace, settings: ConnectSettings, evaluation: Evaluation | None) -> list[str]:
+    notes = []
+    asked, usual = evaluation.thresholds if evaluation is not None else Thresholds(), Thresholds()
+    if asked.min_validation < usual.min_validation or asked.min_train < usual.min_train:
+        notes.append(
+            f"The evaluation asked for {100 * asked.min_validation:g} % of the validation tests and "
+            f"{100 * asked.min_train:g} % of the training tests, where {100 * usual.min_validation:g} % and "
+            f"{100 * usual.min_train:g} % are usual."
+        )
     if settings.fallback and template_id(workspace.template()) not in workspace.card().templates:
-        return [
+        notes.append(
             "Where the model does not answer, the LLM of before is asked with the model's own prompt, which was never "
             "made for it."
-        ]
-    return []
+        )
+    return notes
 
 
 def _next_steps(workspace: Workspace, place: Place) -> tuple[str, ...]:

@@ -58,7 +58,17 @@ class Case:
         Raises:
             ConfigError: they cannot be read, or there is not one command generator.
         """
-        return read_project(self.places.project, self.places.config, self.places.endpoints)
+        return read_project(
+            self.places.project, self.places.config, self.places.endpoints, generator=self._recorded_generator
+        )
+
+    @property
+    def _recorded_generator(self) -> str | None:
+        """The class of the command generator of the data, by which one of the assistant's own is found."""
+        try:
+            return self.card.generator
+        except Unknown:
+            return None
 
     @cached_property
     def project(self) -> Project:

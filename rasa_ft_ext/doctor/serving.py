@@ -118,7 +118,7 @@ def check_answers(case: Case) -> Iterator[Said]:
         return
     texts = {prompt: answer.text for prompt, answer in case.answers.items() if isinstance(answer, Completion)}
     read = {prompt: case.read(text) for prompt, text in texts.items()}
-    unreadable = [texts[prompt] for prompt, commands in read.items() if not commands]
+    unreadable = [texts[prompt] for prompt, commands in read.items() if not commands and case.prompts[prompt]]
     if unreadable:
         yield problem(
             f"{len(unreadable)} of {asked} answers hold no command, such as {unreadable[0][:80]!r}.",

@@ -24,7 +24,6 @@ from rasa_ft_ext.evaluation import ParityFigures
 PROMPTS = 16
 """How many prompts are compared; answers of some 200 tokens in all show a difference in any layer."""
 
-MAX_TOKENS = 256
 _SHOWN = 5
 _LONGEST_TEXT = 80
 
@@ -66,6 +65,7 @@ async def compare(
     prompts: Sequence[str],
     *,
     dtype: str,
+    max_tokens: int = 256,
     changed: Sequence[str] = (),
     done: Callable[[], None] = lambda: None,
 ) -> ParityFigures:
@@ -76,6 +76,7 @@ async def compare(
         served: The model that is evaluated.
         prompts: What they are asked, each on its own.
         dtype: The type of the folder's weights.
+        max_tokens: Most tokens of an answer.
         changed: Files of the folder that are not as the training left them.
         done: Is called after each prompt.
 
@@ -89,7 +90,7 @@ async def compare(
         async def ask(prompt: str) -> tuple[Spoken, Spoken]:
             spoken = []
             for session, model in ((one, reference), (other, served)):
-                answer = await speak(session, model, prompt, MAX_TOKENS)
+                answer = await speak(session, model, prompt, max_tokens)
                 if answer is None:
                     raise NoLogProbabilities(f"{model.model} at {model.api_base} gives no log probabilities.")
                 spoken.append(answer)

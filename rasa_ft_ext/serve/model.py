@@ -1,7 +1,7 @@
 """What can be served, and how: a training, a model's folder, or a model of the hub.
 
     found = find_model("finetuned_model")                # its merged model
-    found = find_model("finetuned_model", lora="")       # its adapter, on the base that it was trained on
+    found = find_model("finetuned_model/adapter")        # its adapter, on the base that it was trained on
     found = find_model("some/base", lora="my_adapter")
 
 All that is wrong with a folder is told at once, before a server is started that would find the first of it after a
@@ -52,6 +52,8 @@ class Found:
     """The tokens that prompt and answer need in production: twice those of the data, as far as the model reaches."""
     model_hash: str | None = None
     """What names the weights of a merged model, see `TrainManifest.model_hash`."""
+    training: Path | None = None
+    """The folder of the training that this merged model comes from."""
     notes: tuple[str, ...] = ()
     """What a person should know."""
 
@@ -60,8 +62,8 @@ def find_model(model: str, *, lora: str | None = None, project: Path = Path(".")
     """Find out what is to be served.
 
     Args:
-        model: Folder of a training or of a model, or a name on the hub such as `org/model`.
-        lora: Folder of an adapter for that model; empty for the adapter of the training that `model` is.
+        model: Folder of a training, of the adapter in it or of any model, or a name on the hub such as `org/model`.
+        lora: Folder of an adapter for that model.
         project: The folder that relative paths start from.
 
     Raises:
@@ -69,21 +71,21 @@ def find_model(model: str, *, lora: str | None = None, project: Path = Path(".")
         WorkspaceError: the training's manifest cannot be read.
     """
     folder = project / model
+    training = next((place for place in (folder, folder.absolute().parent) if _is_training(place)), None)
     if not folder.exists():
-        return _of_hub(model, lora, project)
+        return _of_hub(model, lora, project, training)
     if not folder.is_dir():
         raise ConfigError(model, ["This is a file. Give the folder that it is in."])
-    training = next((place for place in (folder, folder.absolute().parent) if _is_training(place)), None)
-    if lora == "":
-        if training is None:
-            raise ConfigError(
-                model, ["This is no folder of `rasa-ft train`: say where the adapter is, with --lora DIR."]
-            )
-        return _adapter_of(training, project)
     if lora is not None:
+        if training == folder:
+            raise ConfigError(
+                model, [f"This is the folder of a training. For its adapter, give {Path(model, ADAPTER)} alone."]
+            )
         return _with_adapter(_whole(folder, model), project / lora)
     if training == folder:
         return _merged_of(training)
+    if training is not None and folder.absolute().name == ADAPTER:
+        return _adapter_of(training, project)
     return _whole(folder, model, training)
 
 
@@ -95,7 +97,7 @@ def _merged_of(training: Path) -> Found:
     if not (training / MERGED).is_dir():
         raise ConfigError(
             str(training),
-            [f"There is no {MERGED}/ in it, only {ADAPTER}/. Serve that one with --lora, or train again."],
+            [f"There is no {MERGED}/ in it. Serve {training / ADAPTER}, which needs the base, or train again."],
         )
     return _whole(training / MERGED, str(training / MERGED), training)
 
@@ -105,14 +107,15 @@ def _whole(folder: Path, said: str, training: Path | None = None) -> Found:
     _check_model(folder, said)
     if training is None:
         return Found(str(folder), folder.resolve().name, dtype=_dtype(folder))
-    manifest = read_manifest(training)
+    manifest, part = read_manifest(training), folder.absolute().name
     return Found(
         str(folder),
         manifest.facts.name,
         dtype=_dtype(folder) or _known(manifest.facts.dtype),
         max_model_len=_length(manifest.facts, _reach(folder)),
-        model_hash=manifest.model_hash if folder.name == MERGED else None,
-        notes=_changes(training, folder.name),
+        model_hash=manifest.model_hash if part == MERGED else None,
+        training=training if part == MERGED else None,
+        notes=_changes(training, part),
     )
 
 
@@ -120,10 +123,7 @@ def _check_model(folder: Path, said: str) -> None:
     if (folder / ADAPTER_CONFIG).is_file():
         raise ConfigError(
             said,
-            [
-                "This is an adapter, which needs its base. Give the training's folder and --lora, or the base and "
-                "--lora DIR."
-            ],
+            ["This is an adapter outside of its training, so it needs a base: give the base, and --lora DIR."],
         )
     if not (folder / "config.json").is_file():
         unfinished = " It holds a training that was not finished: run `rasa-ft train` again." if _begun(folder) else ""
@@ -152,17 +152,13 @@ def _adapter_of(training: Path, project: Path) -> Found:
     """The adapter of a training on its base; what the merged model's folder says of the end of answers holds for it."""
     facts = read_manifest(training).facts
     adapter, merged = training / ADAPTER, training / MERGED
-    if not adapter.is_dir():
-        raise ConfigError(
-            str(training), ["There is no adapter/ in it: all weights were trained. Serve it without --lora."]
-        )
     base = next((place for place in (project / facts.base_model, Path(facts.base_model)) if place.is_dir()), None)
     if base is None and not _HUB.fullmatch(facts.base_model):
         raise ConfigError(
             str(training),
             [
-                f"Its base model {facts.base_model} is not there. Give the base and --lora {adapter}, or leave --lora "
-                "out."
+                f"The base of its adapter, {facts.base_model}, is not there. Give the base and --lora {adapter}, or "
+                f"serve {training}, the merged model."
             ],
         )
     found = _with_adapter(Found(str(base) if base else facts.base_model, facts.name), adapter)
@@ -195,12 +191,13 @@ def _with_adapter(base: Found, adapter: Path) -> Found:
     )
 
 
-def _of_hub(model: str, lora: str | None, project: Path) -> Found:
+def _of_hub(model: str, lora: str | None, project: Path, training: Path | None) -> Found:
+    if training is not None:
+        why = ", since all weights were trained" if Path(model).name == ADAPTER else ""
+        raise ConfigError(model, [f"There is no such folder in that training{why}. Give the folder of the training."])
     if not _HUB.fullmatch(model):
         raise ConfigError(model, ["There is no such folder, and models of the hub have names such as org/model."])
     found = Found(model, model.rpartition("/")[2])
-    if lora == "":
-        raise ConfigError(model, ["There is no such folder: say where the adapter is, with --lora DIR."])
     return found if lora is None else _with_adapter(found, project / lora)
 
 

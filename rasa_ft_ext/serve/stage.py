@@ -25,6 +25,11 @@ from rasa_ft_ext.serve.model import Found
 
 Engine = Literal["vllm", "transformers"]
 _LOCAL = ("127.", "localhost", "::1")
+_OURS = {
+    "--host": "Give it as --host of `rasa-ft serve`, which asks the server whether it is ready.",
+    "--port": "Give it as --port of `rasa-ft serve`, which asks the server whether it is ready.",
+    "--api-key": "Put the key into the environment (see --api-key-env): on a command line everybody can read it.",
+}
 
 
 def settings_of(
@@ -51,7 +56,16 @@ def settings_of(
         prefix_caching: Whether the common beginning of prompts is computed once.
         api_key: What callers must show; None lets everybody in.
         extra: More arguments for vLLM.
+
+    Raises:
+        ConfigError: these hold something that `serve` itself must know, or a key, which everybody would see there.
     """
+    taken = [word for word in extra if word.split("=")[0].replace("_", "-") in _OURS]
+    if taken:
+        raise ConfigError(
+            "arguments for vLLM",
+            [f"{word.split('=')[0]}: {_OURS[word.split('=')[0].replace('_', '-')]}" for word in taken],
+        )
     return ServeSettings(
         model=found.model,
         name=name or found.name,
@@ -107,10 +121,13 @@ def make_server(
         timeout: Seconds from the start to the first answer.
 
     Raises:
+        ConfigError: there is something for vLLM, and the engine is another.
         ServeError: there is no vLLM.
         MissingExtraError: there is no transformers.
     """
     if engine == "transformers":
+        if vllm is not None:
+            raise ConfigError("arguments", [f"{vllm} is a vLLM, which the engine transformers has no use for."])
         return TransformersServer(settings, timeout=timeout)
     return VllmServer(settings, vllm=vllm, timeout=timeout)
 

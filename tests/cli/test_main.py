@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from argparse import Namespace
@@ -112,15 +113,22 @@ def test_a_bug_keeps_its_traceback() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        output.guarded(buggy, Namespace())
+        output.guarded(buggy, Namespace(), "train")
 
 
-def test_an_interruption_ends_with_130_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "said"), [("train", "goes on from there"), ("monitor", "starts anew")])
+def test_an_interruption_ends_with_130_and_says_what_the_same_command_does(
+    name: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(args: Namespace) -> int:
         raise KeyboardInterrupt
 
-    assert output.guarded(interrupted, Namespace()) == 130
-    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert output.guarded(interrupted, Namespace(), name) == 130
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert told.startswith("Interrupted.")
+    assert said in told
 
 
 def test_an_error_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +137,7 @@ def test_an_error_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> Non
     def failing(args: Namespace) -> int:
         raise RasaFtError(message)
 
-    assert output.guarded(failing, Namespace()) == 1
+    assert output.guarded(failing, Namespace(), "train") == 1
     assert capsys.readouterr().err == f"{message}\n"
 
 

@@ -14,7 +14,7 @@ from rasa_ft_ext import api
 from rasa_ft_ext.connect import stage
 from rasa_ft_ext.connect.edits import Edits
 from rasa_ft_ext.errors import ConfigError, ConnectError
-from rasa_ft_ext.evaluation import EVALUATION_FILE, Verdict
+from rasa_ft_ext.evaluation import EVALUATION_FILE, Thresholds, Verdict
 from rasa_ft_ext.finetuned import TrainFacts, write_manifest
 from rasa_ft_ext.project import Project, read_project
 from rasa_ft_ext.prompts import template_id
@@ -171,6 +171,18 @@ def test_the_same_twice_is_nothing_to_do(root: Path, workspace: Workspace, serve
     ]
 
 
+def test_answers_get_the_room_that_they_were_evaluated_with(root: Path, workspace: Workspace, server: Server) -> None:
+    write_evaluation(workspace, max_tokens=80)
+    assert "evaluated with 80 tokens" in refusal(root, workspace, server.base_url, max_tokens=79)
+    connect(root, workspace, server.base_url)
+    assert [model["max_tokens"] for model in read_project(root).models] == [80]
+
+
+def test_lower_thresholds_than_usual_are_told(root: Path, workspace: Workspace, server: Server) -> None:
+    write_evaluation(workspace, thresholds=Thresholds(min_validation=0.1))
+    assert "asked for 10 % of the validation tests and 95 %" in connect(root, workspace, server.base_url).notes[0]
+
+
 def test_another_address_changes_that_alone(root: Path, workspace: Workspace, server: Server) -> None:
     connect(root, workspace, server.base_url)
     before = (root / "endpoints.yml").read_text()
@@ -312,9 +324,9 @@ def test_its_own_group_is_left_alone_once_another_component_uses_it(
 ) -> None:
     connect(root, workspace, server.base_url)
     (root / "config.yml").write_text(config_of(root) + GROUPED_SEARCH.replace("teacher", "student"))
-    connect(root, workspace, server.base_url, max_tokens=100)
+    connect(root, workspace, server.base_url, max_tokens=300)
     groups = read_project(root).groups
-    assert [groups[name]["models"][0]["max_tokens"] for name in ("student", "student_2")] == [256, 100]
+    assert [groups[name]["models"][0]["max_tokens"] for name in ("student", "student_2")] == [256, 300]
 
 
 def teachers(found: Project) -> list[Any]:

@@ -48,6 +48,18 @@ def test_what_was_written_is_undone_step_by_step(tmp_path: Path) -> None:
         journal.undo()
 
 
+def test_what_an_interrupted_undo_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    root = assistant(tmp_path)
+    left = root / ".rasa-ft" / "connect" / "0001" / "0.before"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"a: 1")
+
+    Journal(root).write(changes(root), CONNECTED)
+    Journal(root).undo()
+
+    assert {name: (root / name).read_bytes() for name in BEFORE} == BEFORE
+
+
 @pytest.mark.parametrize("writes", [1, 2, 3])
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
 def test_an_error_in_between_leaves_all_as_it_was(

@@ -283,6 +283,21 @@ def test_what_is_planted_is_named(planted: str, patient: Patient) -> None:
     assert all(finding.advice for finding in advised)
 
 
+def test_an_answer_without_a_command_is_as_it_was_evaluated(patient: Patient) -> None:
+    patient.evaluate(probes=(Probe(prompt="hello", answer="Hm."),))
+    patient.server.answers = lambda prompt: "Hm."
+
+    assert unlike_ok(patient.diagnose()) == []
+
+
+def test_a_command_generator_of_the_assistants_own_is_found_by_its_recorded_name(patient: Patient) -> None:
+    patient.edit("config.yml", "CompactLLMCommandGenerator", "mine.Understanding")
+    alter_card(patient, generator="Understanding")
+    patient.train_assistant()
+
+    assert "configuration" not in dict(unlike_ok(patient.diagnose()))
+
+
 def test_a_small_step_of_rasa_is_a_warning(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drift, "version", lambda name: "3.21.7")
 

@@ -62,7 +62,7 @@ class Model:
     """A made-up model behind OpenAI's API.
 
     `says` gives the answer to a prompt: a text, None for one without text, or a status for an error. `logprob` gives
-    the log probability of a token of an answer, None for a server that tells none.
+    the log probability of a token of an answer, None for a server that tells none; with `hidden` its list is empty.
     """
 
     says: Callable[[str], str | int | None]
@@ -70,6 +70,7 @@ class Model:
     runner_up: tuple[str, float] = ("other", -9.0)
     names: tuple[str, ...] = ("student",)
     key: str | None = None
+    hidden: bool = False
 
     def __post_init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -89,7 +90,7 @@ class Model:
         text = answer or ""
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         if self.logprob is not None and body.get("logprobs"):
-            choice["logprobs"] = {"content": [self._token(word) for word in text.split(" ")]}
+            choice["logprobs"] = {"content": [self._token(word) for word in text.split(" ") if not self.hidden]}
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
         return web.json_response(
             {"id": "1", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}

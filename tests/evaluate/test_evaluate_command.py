@@ -87,6 +87,13 @@ def test_a_slow_server_is_waited_for_and_its_time_is_told(out: Path, tmp_path: P
     assert read_evaluation(out).commands["train"].seconds_p50 >= 0.2
 
 
+def test_an_answer_is_given_no_more_room_than_the_data_needs(out: Path) -> None:
+    model = Model(expected(output_folder(out.parent / "again")).__getitem__, names=("m",))
+    with serving(model) as url:
+        assert main(["evaluate", str(out), "--api-base", url, "--model", "m", "--only", "commands"]) == 0
+    assert {body["max_tokens"] for body in model.bodies} == {64} == {read_evaluation(out).subject.max_tokens}
+
+
 def test_the_key_is_sent_and_written_nowhere(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_MODEL_KEY", "very-secret")
     answers = expected(output_folder(out.parent / "again"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from rasa_ft_ext.errors import ConfigError, LLMError, LLMUnavailableError, ServeError, WorkspaceError
+from rasa_ft_ext.evaluate.request import Conversations, answer_limit
 from rasa_ft_ext.evaluate.stage import evaluate
 from rasa_ft_ext.evaluation import (
     Evaluation,
@@ -22,7 +24,8 @@ from rasa_ft_ext.evaluation import (
 from rasa_ft_ext.finetuned import TrainFacts, write_manifest
 from rasa_ft_ext.model_server.base import ModelServer
 from rasa_ft_ext.model_server.settings import ServeSettings
-from rasa_ft_ext.workspace import EVALUATION, PROMPT_TEMPLATE, Workspace
+from rasa_ft_ext.rows import TRAIN_ROWS, VALIDATION_ROWS
+from rasa_ft_ext.workspace import EVALUATION, PROMPT_TEMPLATE, SPLIT, Workspace, write_jsonl
 from tests.evaluate.evaluate_builders import (
     Model,
     Player,
@@ -123,6 +126,47 @@ def test_probes_are_prompts_of_validation_with_what_the_model_said(workspace: Wo
 
     assert found.probes
     assert {(probe.prompt, probe.answer) for probe in found.probes} <= expected(workspace).items()
+
+
+def test_prompts_that_are_answered_otherwise_alone_are_no_probes(workspace: Workspace) -> None:
+    answers = expected(workspace)
+    asked: list[str] = []
+    wavering = prompts_of(workspace, "val")[0]
+
+    def says(prompt: str) -> str:
+        asked.append(prompt)
+        return "cancel flow" if prompt == wavering and asked.count(prompt) == 2 else answers[prompt]
+
+    found = run(workspace, Model(says))
+
+    assert wavering not in {probe.prompt for probe in found.probes}
+    assert len(found.probes) == len(prompts_of(workspace, "val")) - 1
+    assert found.notes == ("Asked once more, the model answered 1 of 3 prompts otherwise.",)
+
+
+@pytest.mark.parametrize(
+    ("answer", "facts", "limit"),
+    [
+        ("cancel flow", None, 64),
+        ("cancel flow", 40, 80),
+        ("cancel flow", 200, 256),
+        ("cancel flow", 300, 301),
+        ("set slot city Zug\n" * 5, None, 88),
+        ("set slot city Zug\n" * 100, None, 900),
+    ],
+)
+def test_an_answer_gets_twice_the_tokens_of_the_longest(
+    answer: str, facts: int | None, limit: int, workspace: Workspace, tmp_path: Path
+) -> None:
+    write_jsonl(workspace.folder(SPLIT) / TRAIN_ROWS, [{"prompt": "p", "completion": answer.strip()}])
+    folder = trained(tmp_path / "model", workspace, longest_answer=facts) if facts is not None else None
+    assert answer_limit(workspace, folder) == limit
+
+
+def test_an_address_with_a_password_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match="--api-key-env") as error:
+        asyncio.run(evaluate(workspace, request("http://me:passphrase@127.0.0.1:9/v1")))
+    assert "passphrase" not in str(error.value)
 
 
 def test_swapped_labels_are_refused(workspace: Workspace, tmp_path: Path) -> None:
@@ -288,10 +332,69 @@ def test_without_log_probabilities_parity_is_not_measured(workspace: Workspace, 
     assert "gives no log probabilities" in found.verdict.problems[0]
 
 
-def test_a_model_of_other_data_is_named(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_model_of_other_data_does_not_pass(workspace: Workspace, tmp_path: Path) -> None:
     folder = trained(tmp_path / "other", workspace, data_hash="of other data")
     found = whole(workspace, tmp_path, right(workspace), model_folder=folder)
-    assert "was trained on other data" in found.notes[0]
+    assert found.verdict.red
+    assert "was trained on other data" in found.verdict.problems[0]
+
+
+def test_a_model_that_has_seen_the_validation_rows_is_named(workspace: Workspace, tmp_path: Path) -> None:
+    folder = trained(tmp_path / "final", workspace, validation_rows=0)
+    found = whole(workspace, tmp_path, right(workspace), model_folder=folder)
+    assert "figures of validation do not say" in found.notes[0]
+
+
+@pytest.mark.parametrize("recorded", [{}, {"flows": {"book_car": "book a car"}}])
+def test_an_assistant_that_has_changed_since_is_named(
+    recorded: dict[str, Any], workspace: Workspace, tmp_path: Path
+) -> None:
+    card = workspace.card().model_copy(update={"fingerprint": "trained again", **recorded})
+    assistant = replace(conversations(workspace), card=card)
+    found = whole(workspace, tmp_path, right(workspace), conversations=assistant)
+    assert [("flows: book_car" in note) for note in found.notes] == [True] * len(recorded)
+
+
+def test_a_model_is_not_compared_with_itself(workspace: Workspace, tmp_path: Path) -> None:
+    card = workspace.card()
+    other = card.model_copy(update={"llm": {"provider": "openai", "model": "gpt"}, "fingerprint": "other"})
+
+    itself = card.model_copy(update={"llm": {"model": "student", "api_base": "http://127.0.0.1:9/v1/"}})
+    asked = replace(conversations(workspace), card=itself)
+    given = request("http://127.0.0.1:9/v1", parts=("conversations",), conversations=asked, against_teacher=True)
+    with pytest.raises(ConfigError, match="there is no teacher"):
+        asyncio.run(evaluate(workspace, given))
+    found = whole(
+        workspace,
+        tmp_path / "other",
+        right(workspace),
+        conversations=replace(conversations(workspace), card=other),
+        against_teacher=True,
+    )
+    assert "The teacher of the comparison is openai/gpt" in found.notes[0]
+
+
+def test_without_any_test_or_example_nothing_is_proven(workspace: Workspace, tmp_path: Path) -> None:
+    no_tests = Conversations(Player(), {"train": [], "validation": []})
+    found = whole(workspace, tmp_path / "tests", right(workspace), conversations=no_tests)
+    assert "The pass rate of the validation tests cannot be told" in found.verdict.problems[0]
+
+    model = right(workspace)
+    for name in (TRAIN_ROWS, VALIDATION_ROWS):
+        (workspace.folder(SPLIT) / name).write_text("")
+    found = run(
+        workspace,
+        model,
+        parts=("commands", "parity"),
+        model_folder=trained(tmp_path / "rows", workspace),
+        reference=lambda: Folder(model),
+        thresholds=Thresholds(min_accuracy=0.5),
+    )
+    assert found.verdict.problems == (
+        "The command accuracy on the validation examples cannot be told: there are no tests or examples of it.",
+        "Conversations were not measured: left out on purpose.",
+        "Parity was not measured: there are no examples to ask.",
+    )
 
 
 def test_tokens_are_counted_and_paid(workspace: Workspace) -> None:

@@ -101,6 +101,8 @@ def test_changed_files_are_a_problem() -> None:
 def test_a_server_without_log_probabilities_cannot_be_compared() -> None:
     with pytest.raises(NoLogProbabilities, match="gives no log probabilities"):
         ask(model(), model(logprob=None))
+    with pytest.raises(NoLogProbabilities, match="gives no log probabilities"):
+        ask(model(), model(hidden=True))
 
 
 def test_a_failed_call_is_an_error() -> None:

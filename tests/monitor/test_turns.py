@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.monitor.turns import Turn, turns_of
 from tests.monitor.trackers import CANNOT_HANDLE, FAILED, Event, bot, flow, recorded, starts, user
 
@@ -16,6 +19,23 @@ def test_commands_and_flows_are_those_of_the_answer() -> None:
     assert (found.asked, found.failed, found.unparsed) == (True, False, False)
     assert found.commands == ("StartFlow", "SetSlot")
     assert found.flows == ("book_car",)
+
+
+def test_slots_that_are_corrected_together_are_commands_of_their_own() -> None:
+    slots = [{"name": "city", "value": "Bern"}, {"name": "size", "value": "big"}]
+    found = turn(user("no, a big one in Bern", {"command": "correct slot", "corrected_slots": slots}))
+    assert found.commands == ("SetSlot", "SetSlot")
+
+
+@pytest.mark.parametrize("time", [None, "2026-05-14", 1778760000000, float("nan")])
+def test_a_message_without_a_time_that_counts_is_refused(time: object) -> None:
+    with pytest.raises(ConfigError, match="seconds since 1970"):
+        turn({**user("hello"), "timestamp": time})
+
+
+def test_a_torn_emoji_can_be_written() -> None:
+    found = turn(bot("\ud83d bye"), user("hi \ud83d", **recorded("\ud83d?", starts("book_car"))))
+    assert (found.text, found.before, found.answer) == ("hi ?", ({"bot": "? bye"},), "??")
 
 
 def test_a_message_that_the_llm_was_not_asked_about_has_no_answer() -> None:

@@ -59,7 +59,7 @@ def merged(training: Path) -> ServeSettings:
 
 @pytest.fixture
 def adapter(training: Path, merged: ServeSettings) -> ServeSettings:
-    """As `rasa-ft serve --lora` has it: tokenizer and end of answers are not the base's."""
+    """As `rasa-ft serve finetuned_model/adapter` has it: tokenizer and end of answers are not the base's."""
     return replace(
         merged,
         model=str(training / "../base"),
@@ -215,14 +215,14 @@ def test_without_a_gpu_none_is_asked_for(tmp_path: Path, merged: ServeSettings) 
         assert "VLLM_CPU_KVCACHE_SPACE" in text
 
 
-def test_on_the_cpu_nothing_is_compiled_unless_someone_wants_it(merged: ServeSettings) -> None:
+def test_on_the_cpu_vllm_is_told_what_serve_tells_it_unless_someone_wants_otherwise(merged: ServeSettings) -> None:
     settings = replace(merged, extra=("--no-enforce-eager",))
     arguments = {
         variant: make_plan("docker", settings, variant=variant, image=None, key=True).serve_arguments()
         for variant in VARIANTS
     }
-    assert arguments["cpu"][-2:] == ["--enforce-eager", "--no-enforce-eager"]
-    assert "--enforce-eager" not in arguments["gpu"]
+    assert arguments["cpu"][-4:] == ["--enforce-eager", "--block-size", "32", "--no-enforce-eager"]
+    assert not {"--enforce-eager", "--block-size"} & set(arguments["gpu"])
 
 
 def test_the_version_is_the_one_that_is_tested() -> None:

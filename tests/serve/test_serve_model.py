@@ -65,6 +65,7 @@ def test_the_merged_folder_of_a_training_is_known_for_what_it_is(
     write_training(tmp_path / "finetuned_model")
     monkeypatch.chdir(tmp_path / "finetuned_model")
     assert find_model("merged").name == "my-assistant"
+    assert find_model("merged").training == tmp_path / "finetuned_model"
     assert find_model("merged").max_model_len == find_model("../finetuned_model").max_model_len
 
 
@@ -87,9 +88,18 @@ def test_a_file_that_was_changed_since_the_training_is_noted(tmp_path: Path) -> 
     assert "adapter" not in note
 
 
+def test_the_folder_that_one_is_in_is_known_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = find_model(str(write_training(tmp_path / "tuned")))
+    (tmp_path / "tuned" / "merged" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "tuned" / "merged")
+    found = find_model(".")
+    assert found.model_hash == whole.model_hash
+    assert "merged/config.json" in found.notes[0]
+
+
 def test_the_adapter_of_a_training_is_served_on_its_base(tmp_path: Path) -> None:
     base, training = write_model(tmp_path / "base", dtype="float32"), write_training(tmp_path / "tuned")
-    found = find_model("tuned", lora="", project=tmp_path)
+    found = find_model("tuned/adapter", project=tmp_path)
     assert (found.model, found.name, found.lora) == (str(base), "my-assistant", str(training / "adapter"))
     assert (found.lora_rank, found.dtype, found.max_model_len) == (16, "float32", 1792)
     assert found.tokenizer == str(training / "adapter")
@@ -98,7 +108,7 @@ def test_the_adapter_of_a_training_is_served_on_its_base(tmp_path: Path) -> None
 
 def test_a_base_on_the_hub_keeps_its_revision(tmp_path: Path) -> None:
     training = write_training(tmp_path / "tuned", base_model="some/base", base_revision="abc", dtype="bfloat16")
-    found = find_model(str(training), lora="")
+    found = find_model(str(training / "adapter"))
     assert (found.model, found.revision, found.dtype) == ("some/base", "abc", "bfloat16")
 
 
@@ -151,10 +161,9 @@ def test_a_template_in_the_tokenizers_file_counts(tmp_path: Path) -> None:
     assert find_model(str(folder)).name == "model"
 
 
-@pytest.mark.parametrize("lora", [None, ""])
-def test_an_adapter_alone_is_refused(tmp_path: Path, lora: str | None) -> None:
+def test_an_adapter_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--lora"):
-        find_model(str(write_adapter(tmp_path / "adapter")), lora=lora)
+        find_model(str(write_adapter(tmp_path / "adapter")))
 
 
 @pytest.mark.parametrize(
@@ -162,11 +171,11 @@ def test_an_adapter_alone_is_refused(tmp_path: Path, lora: str | None) -> None:
     [
         ("nothing", None, "no such folder"),
         ("nothing/at/all", None, "no such folder"),
-        ("some/model", "", "--lora DIR"),
         ("some/model", "nothing", "no adapter"),
-        ("model", "", "no folder of `rasa-ft train`"),
-        ("full", "", "all weights were trained"),
-        ("homeless", "", "is not there"),
+        ("full", "full/adapter", "give full/adapter alone"),
+        ("full/adapter", None, "all weights were trained"),
+        ("full/mergde", None, "no such folder in that training"),
+        ("homeless/adapter", None, "is not there"),
         ("begun", None, "not finished"),
         ("model/config.json", None, "This is a file"),
     ],

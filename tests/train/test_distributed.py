@@ -149,7 +149,7 @@ def run(args):
             raise TrainingError("there is not enough of it in process 1")
         agreed(lambda: time.sleep(60))
 
-raise SystemExit(guarded(run, Namespace()))
+raise SystemExit(guarded(run, Namespace(), "train"))
 """
 
 

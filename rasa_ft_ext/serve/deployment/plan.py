@@ -112,11 +112,8 @@ class Plan:
         """The folder of this model in a container."""
         return f"{ROOT}/{self.tag}"
 
-    def moved(self, root: str) -> ServeSettings:
-        """The settings where the parts lie below another folder; without the key.
-
-        On the CPU nothing is compiled, as nothing is by `rasa-ft serve` there: what is deployed is what was measured.
-        """
+    def _moved(self, root: str) -> ServeSettings:
+        """The settings where the parts lie below another folder; without the key."""
         places = {part.folder: f"{root}/{part.name}" for part in reversed(self.parts)}
 
         def there(folder: str | None) -> str | None:
@@ -129,12 +126,15 @@ class Plan:
             tokenizer=there(self.settings.tokenizer),
             generation_config=there(self.settings.generation_config),
             api_key=None,
-            extra=self.settings.extra if self.on_gpu else ("--enforce-eager", *self.settings.extra),
         )
+
+    def arguments(self, root: str, host: str) -> list[str]:
+        """What vLLM is told where the parts lie below a folder: the same as by `rasa-ft serve`."""
+        return vllm_arguments(replace(self._moved(root), host=host), on_cpu=not self.on_gpu)
 
     def serve_arguments(self) -> list[str]:
         """What follows `vllm serve` in a container: the model first, as that command wants it."""
-        arguments = vllm_arguments(replace(self.moved(self.inside), host=EVERYWHERE))
+        arguments = self.arguments(self.inside, EVERYWHERE)
         at = arguments.index("--model")
         return [arguments[at + 1], *arguments[:at], *arguments[at + 2 :]]
 

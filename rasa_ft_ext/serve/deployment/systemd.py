@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from rasa_ft_ext.model_server.settings import vllm_arguments
 from rasa_ft_ext.serve.deployment.plan import VLLM_VERSION, Plan
 from rasa_ft_ext.serve.deployment.text import header, render
 
@@ -32,7 +31,7 @@ def files(plan: Plan) -> dict[str, str]:
         "key_file": f"/etc/rasa-ft/{plan.name}.env",
         "environment": environment,
         "command": [PYTHON, "-m", "vllm.entrypoints.openai.api_server"],
-        "arguments": vllm_arguments(plan.moved(root)),
+        "arguments": plan.arguments(root, plan.settings.host),
     }
     return {unit(plan): render("unit.service", **values), SCRIPT: render(SCRIPT, **values)}
 

@@ -1,0 +1,132 @@
+"""The examples of one conversation: each user message's prompt with its label, in every wording.
+
+A prompt is had in the cheapest way that is exact. Of the original conversation it is the recorded one. Of a
+recombination it is rendered from the recorded variables, as long as no earlier message changed what the assistant
+did; otherwise the assistant runs the new conversation with forced commands. Where it cannot (there is no assistant,
+or it ends up in another state than the labels were given for), the history shows the original in the place of the
+message that made the difference, which is exact as well.
+
+With a student's prompt the labels stay, and every prompt is rendered with the student's template: from the recorded
+variables, those of the original conversations too, or by the assistant as it runs a conversation. Where the variables
+could not be recorded, the original conversation is run again as well.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rasa_ft_ext import commands as language
+from rasa_ft_ext.assistant.base import Assistant
+from rasa_ft_ext.conversation import Annotation, Conversation, Example, RephrasedConversation, TestFile
+from rasa_ft_ext.dataset.recombine import Variant, variants
+from rasa_ft_ext.prompts import render
+
+MadeBy = Literal["recorded", "rendered", "simulated"]
+
+
+class Maker:
+    """Makes the examples of one conversation, with the student's template if there is one, and counts on the way.
+
+    `recombinations`, `simulated`, `diverged`, `left_out` and `unreadable` are those of `DatasetSummary`.
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        template: str | None,
+        source: TestFile,
+        conversation: Conversation,
+        rephrased: RephrasedConversation | None,
+    ) -> None:
+        self._assistant = assistant
+        self._template = template
+        self._source = source
+        self._conversation = conversation
+        self._rephrased = rephrased
+        self.examples: list[Example] = []
+        self.unreadable: list[str] = []
+        self.recombinations = 0
+        self.simulated = 0
+        self.diverged = 0
+        self.left_out = 0
+
+    async def make(self) -> Maker:
+        """Fill in `examples`, the original conversation's first; return itself."""
+        for variant in variants(self._conversation, self._rephrased):
+            self.recombinations += variant.number > 0
+            prompts = await self._prompts(variant)
+            for index, (prompt, made_by) in sorted(prompts.items()):
+                self._add(variant, index, prompt, made_by)
+        return self
+
+    async def _prompts(self, variant: Variant) -> dict[int, tuple[str, MadeBy]]:
+        found: dict[int, tuple[str, MadeBy]] = {}
+        later: list[int] = []
+        for index, turn in self._conversation.annotated:
+            assert turn.annotation is not None
+            if variant.number == 0 and self._template is None:
+                found[index] = (turn.annotation.prompt, "recorded")
+            elif turn.annotation.renders and not any(moved < index for moved in variant.moved):
+                found[index] = (self._rendered(turn.annotation, variant.messages), "rendered")
+            else:
+                later.append(index)
+        simulated = await self._simulated(variant, later) if later and self._assistant.can_simulate else {}
+        for index in later:
+            annotation = self._conversation.turns[index].annotation
+            assert annotation is not None
+            if index in simulated:
+                found[index] = (simulated[index], "simulated")
+            elif annotation.renders:
+                found[index] = (self._rendered(annotation, self._settled(variant, index)), "rendered")
+            else:
+                self.left_out += 1
+        return found
+
+    async def _simulated(self, variant: Variant, wanted: list[int]) -> dict[int, str]:
+        self.simulated += 1
+        first = min([*variant.moved, *wanted])  # up to here, nothing differs but wordings
+        simulation = await self._assistant.simulate(
+            self._source, self._conversation, variant.messages, variant.labels, first, self._template
+        )
+        if simulation.diverged is None:
+            return simulation.prompts
+        self.diverged += 1
+        return {index: prompt for index, prompt in simulation.prompts.items() if index < simulation.diverged}
+
+    def _rendered(self, annotation: Annotation, messages: tuple[str, ...]) -> str:
+        template = self._template
+        if template is None:
+            template = self._assistant.card.templates[annotation.template]
+        return render(template, annotation.variables, messages)
+
+    def _settled(self, variant: Variant, index: int) -> tuple[str, ...]:
+        """The variant's messages, with the original wherever an earlier one changes the course."""
+        return tuple(
+            turn.message if place < index and place in variant.moved else variant.messages[place]
+            for place, turn in enumerate(self._conversation.turns)
+        )
+
+    def _add(self, variant: Variant, index: int, prompt: str, made_by: MadeBy) -> None:
+        turn = self._conversation.turns[index]
+        label = variant.labels[index]
+        assert turn.annotation is not None
+        assert label is not None
+        completion = language.write(label, turn.annotation.syntax)
+        if self._assistant.read(completion) != label:
+            self.unreadable.append(f"{self._conversation.id}: {completion!r}")
+            return
+        self.examples.append(
+            Example(
+                test=self._conversation.id,
+                turn=index,
+                step=turn.step,
+                variant=variant.number,
+                message=variant.messages[index],
+                original_message=turn.message,
+                prompt=prompt,
+                completion=completion,
+                commands=label,
+                syntax=turn.annotation.syntax,
+                made_by=made_by,
+            )
+        )
