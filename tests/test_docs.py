@@ -34,7 +34,9 @@ from scripts.write_help import help_pages
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-CHECKED = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "assistant_example" / "README.md", *PAGES]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+LOOP = ROOT / "scripts" / "loop.sh"
+CHECKED = [*READMES, ROOT / "CHANGELOG.md", ROOT / "assistant_example" / "README.md", *PAGES]
 HELP = DOCS / "help.md"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -200,7 +202,8 @@ def assert_files_are_described(out: Path) -> None:
 
 
 def commands_in_bash() -> Iterator[tuple[str, list[str]]]:
-    for block in BLOCKS:
+    script = LOOP.read_text(encoding="utf-8").replace('"$port" > serve.log 2>&1', "8000").replace("$recipe", "qwen3-4b")
+    for block in (*BLOCKS, Block(LOOP, 1, "bash", script)):
         if block.language not in ("bash", "sh", "console", ""):
             continue
         for line in block.text.replace("\\\n", " ").splitlines():

@@ -56,9 +56,9 @@ def chart(days: Sequence[Day], name: str) -> Chart | None:
     last = date.fromisoformat(days[-1].date)
     first = max(date.fromisoformat(days[0].date), last - timedelta(LONGEST - 1))
     counts = {
-        at: (getattr(day.figures, name), whole)
+        on: (getattr(day.figures, name), whole)
         for day in days
-        if (whole := getattr(day.figures, WHOLES[name])) and (at := date.fromisoformat(day.date)) >= first
+        if (whole := getattr(day.figures, WHOLES[name])) and (on := date.fromisoformat(day.date)) >= first
     }
     if not counts:
         return None
