@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import rasa_ft_ext
-from rasa_ft_ext import api
+from rasa_ft_ext import AnnotateSummary, PrepareDataSummary, api
 from rasa_ft_ext.cli.main import build_parser
 from rasa_ft_ext.dataset.student import shipped
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, LLMUnavailableError, RasaFtError, WorkspaceError
@@ -136,7 +136,7 @@ def test_two_runs_of_the_same_inputs_leave_the_same_bytes(project: Path, llm: Ru
 
 
 def test_a_finished_run_is_not_paid_for_again(project: Path, llm: Running) -> None:
-    def run() -> api.PrepareDataSummary:
+    def run() -> PrepareDataSummary:
         return api.prepare_data(project=project, annotations="annotations", llm_api_base=llm.base_url, num_rephrases=1)
 
     first = run()
@@ -201,7 +201,7 @@ def test_a_students_prompt_that_cannot_be_is_found_before_anything_is_done(
 
 
 def test_it_can_be_called_from_within_an_event_loop(project: Path) -> None:
-    async def notebook() -> api.AnnotateSummary:
+    async def notebook() -> AnnotateSummary:
         return api.annotate(project=project, annotations="annotations")
 
     assert asyncio.run(notebook()).passed > 0

@@ -274,7 +274,7 @@ def test_one_source_is_needed_and_a_tracker_store_needs_rasa(
 ) -> None:
     with pytest.raises(ConfigError, match="either"):
         api.monitor(workspace.root)
-    monkeypatch.setattr(api, "find_spec", lambda name: None)
+    monkeypatch.setattr("rasa_ft_ext.api.assistant.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError) as missing:
         api.monitor(workspace.root, endpoints="endpoints.yml")
     assert isinstance(missing.value, RasaFtError)

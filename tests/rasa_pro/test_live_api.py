@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rasa")
 
-from rasa_ft_ext import api
+from rasa_ft_ext import AnnotateSummary, api
 from rasa_ft_ext.errors import AssistantError, ConfigError
 from tests.rasa_pro.projects import Project
 
@@ -47,7 +47,7 @@ def test_the_stages_can_be_run_one_by_one_with_the_assistant(project: Project, t
 
 
 def test_an_assistant_can_be_loaded_from_within_an_event_loop(project: Project, tmp_path: Path) -> None:
-    async def notebook() -> api.AnnotateSummary:
+    async def notebook() -> AnnotateSummary:
         return api.annotate(suite_of(project), out=tmp_path / "output")
 
     assert asyncio.run(notebook()).passed > 0

@@ -1,0 +1,268 @@
+"""From E2E tests to training data: `prepare_data`, its stages one by one, and how long the prompts are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rasa_ft_ext import prompt_stats as stats
+from rasa_ft_ext.annotate import recorded
+from rasa_ft_ext.annotate import stage as annotating
+from rasa_ft_ext.annotate.stage import AnnotateSummary
+from rasa_ft_ext.dataset import stage as making
+from rasa_ft_ext.dataset.stage import DatasetSummary
+from rasa_ft_ext.dataset.student import read_student_prompt
+from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.pipeline import Place, Problems, at, outside_loop, recorded_llm, run_with
+from rasa_ft_ext.preparation import Preparation
+from rasa_ft_ext.progress import Progress
+from rasa_ft_ext.prompt_stats import PromptStats
+from rasa_ft_ext.rephrase import stage as rephrasing
+from rasa_ft_ext.rephrase.stage import RephraseSummary
+from rasa_ft_ext.rephrase.verdict import SlotValues
+from rasa_ft_ext.results import PrepareDataSummary
+from rasa_ft_ext.split import stage as splitting
+from rasa_ft_ext.split.stage import OutputFormat
+from rasa_ft_ext.split.summary import SplitSummary
+from rasa_ft_ext.workspace import ANNOTATIONS, Workspace
+
+
+def prepare_data(
+    tests: str | Path = "e2e_tests",
+    *,
+    project: str | Path = ".",
+    model: str = "models",
+    endpoints: str = "endpoints.yml",
+    out: str | Path = "output",
+    num_rephrases: int = 10,
+    rephrase_config: str | Path | None = None,
+    train_frac: float = 0.8,
+    output_format: OutputFormat = "instruction",
+    seed: int = 42,
+    concurrency: int = 16,
+    slot_values: SlotValues = "own",
+    student_prompt: str | Path | None = None,
+    annotations: str | Path | None = None,
+    llm_api_base: str | None = None,
+    sub_agents: str | None = "sub_agents",
+    remote_storage: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> PrepareDataSummary:
+    """Make fine-tuning data of E2E tests: annotate, rephrase, dataset and split in one go.
+
+    Everything that can be wrong is looked at before the first call of an LLM. A run that was interrupted goes on after
+    its last finished stage when it is called again with the same arguments.
+
+    Args:
+        tests: File or folder with the E2E tests, or `file::name of a test`. Not looked at with `annotations`.
+        project: The assistant's folder; every relative path starts from it.
+        model: The trained model; of a folder, the latest model in it.
+        endpoints: The endpoints file, which may define model groups.
+        out: The folder for the results.
+        num_rephrases: Rephrasings to ask for, per user message: 0 to 49.
+        rephrase_config: YAML file with the rephrasing's `prompt_template` and `llm`.
+        train_frac: The part of the examples to train on, above 0 and at most 1.
+        output_format: `instruction` (prompt and completion) or `conversational` (messages).
+        seed: Seed of the split.
+        concurrency: How many conversations, and how many calls of an LLM, are under way at a time.
+        slot_values: The label of a rephrasing that gives a slot another value: its `own` commands, those of the
+            `original` message, or none (`strict`: the rephrasing is dropped).
+        student_prompt: The template to render the examples' prompts with: `compact`, `minimal` or a file; by default
+            that of the assistant.
+        annotations: A folder of recorded annotations to start from; then neither Rasa nor a model is needed.
+        llm_api_base: Where the LLM of the recorded annotations is, in place of the recorded address.
+        sub_agents: The folder of the assistant's sub-agents.
+        remote_storage: Where Rasa fetches the model from: `aws`, `gcs`, `azure` or a class.
+        force: Run every stage anew and replace what is in `out`.
+        progress: Is told how far it is.
+
+    Raises:
+        ConfigError: something in the arguments or the files that they name cannot work.
+        TestSuiteError: there are no tests, or they do not fit Rasa's schema.
+        AssistantError: the assistant cannot be loaded, or not one test passes.
+        MissingExtraError: Rasa is not installed, and there are no `annotations`.
+        ForeignResultsError: `out` holds results of another run, and `force` is off.
+        LLMUnavailableError: an LLM cannot be reached.
+    """
+    preparation = Preparation(
+        tests=tests,
+        place=Place(Path(project), model, endpoints, sub_agents, remote_storage),
+        out=out,
+        num_rephrases=num_rephrases,
+        rephrase_config=rephrase_config,
+        train_frac=train_frac,
+        output_format=output_format,
+        seed=seed,
+        concurrency=concurrency,
+        slot_values=slot_values,
+        student_prompt=student_prompt,
+        annotations=annotations,
+        llm_api_base=llm_api_base,
+        force=force,
+        progress=progress or Progress(),
+    )
+    return outside_loop(preparation.run)
+
+
+def annotate(
+    tests: str | Path = "e2e_tests",
+    *,
+    project: str | Path = ".",
+    model: str = "models",
+    endpoints: str = "endpoints.yml",
+    out: str | Path = "output",
+    concurrency: int = 16,
+    annotations: str | Path | None = None,
+    sub_agents: str | None = "sub_agents",
+    remote_storage: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> AnnotateSummary:
+    """Run the E2E tests on the assistant and keep the prompt and the commands of every user message.
+
+    The arguments and errors are those of `prepare_data`.
+    """
+    place = Place(Path(project), model, endpoints, sub_agents, remote_storage)
+    workspace = Workspace(place.path(out), force=force)
+    if annotations is not None:
+        return recorded.copy_annotations(workspace, place.path(annotations))
+    _check("annotate", concurrency=concurrency)
+
+    def run() -> AnnotateSummary:
+        suite = place.suite(tests)
+        assistant = place.load(stubbed=any(file.stub_custom_actions for file in suite.files))
+        work = annotating.annotate(
+            workspace, assistant, suite.files, suite.tests, concurrency=concurrency, progress=progress
+        )
+        return run_with(assistant, work)
+
+    return outside_loop(run)
+
+
+def rephrase(
+    out: str | Path = "output",
+    *,
+    project: str | Path = ".",
+    model: str | None = None,
+    endpoints: str = "endpoints.yml",
+    num_rephrases: int = 10,
+    rephrase_config: str | Path | None = None,
+    slot_values: SlotValues = "own",
+    llm_api_base: str | None = None,
+    concurrency: int = 16,
+    sub_agents: str | None = "sub_agents",
+    remote_storage: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> RephraseSummary:
+    """Paraphrase the annotated user messages and keep the paraphrases that the LLM gives the same commands.
+
+    With a `model` the assistant itself is asked; without one, its prompts are rendered from the annotations in `out`
+    and sent to the LLM that they name. The other arguments and the errors are those of `prepare_data`.
+    """
+    place = Place(Path(project), model, endpoints, sub_agents, remote_storage)
+    workspace = Workspace(place.path(out), force=force)
+
+    def run() -> RephraseSummary:
+        _check("rephrase", concurrency=concurrency, num_rephrases=num_rephrases, slot_values=slot_values)
+        workspace.fingerprint(ANNOTATIONS)
+        card = workspace.card()
+        teacher = recorded_llm(card, llm_api_base) if model is None else None
+        config = place.rephraser(rephrase_config, at(card.llm, llm_api_base))
+        assistant = place.open_for(workspace, teacher, concurrency)
+        llm = LiteLLM(config.llm, concurrency=concurrency)
+        work = rephrasing.rephrase(
+            workspace,
+            assistant,
+            llm,
+            num_rephrases=num_rephrases,
+            template=config.template,
+            slot_values=slot_values,
+            concurrency=concurrency,
+            notes=config.notes,
+            progress=progress or Progress(),
+        )
+        return run_with(assistant, work, llm)
+
+    return outside_loop(run)
+
+
+def dataset(
+    out: str | Path = "output",
+    *,
+    project: str | Path = ".",
+    model: str | None = None,
+    endpoints: str = "endpoints.yml",
+    student_prompt: str | Path | None = None,
+    concurrency: int = 16,
+    sub_agents: str | None = "sub_agents",
+    remote_storage: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> DatasetSummary:
+    """Recombine the passing paraphrases into new conversations and make one example of every user message.
+
+    With a `model` the assistant runs those conversations again whose course changes; without one, all prompts are
+    rendered from the annotations in `out`. The other arguments and the errors are those of `prepare_data`.
+    """
+    place = Place(Path(project), model, endpoints, sub_agents, remote_storage)
+    workspace = Workspace(place.path(out), force=force)
+
+    def run() -> DatasetSummary:
+        _check("dataset", concurrency=concurrency)
+        student = read_student_prompt(student_prompt, place.project) if student_prompt else None
+        workspace.fingerprint(ANNOTATIONS)
+        assistant = place.open_for(workspace, None, concurrency)
+        work = making.dataset(workspace, assistant, student=student, concurrency=concurrency, progress=progress)
+        return run_with(assistant, work)
+
+    return outside_loop(run)
+
+
+def split(
+    out: str | Path = "output",
+    *,
+    project: str | Path = ".",
+    train_frac: float = 0.8,
+    output_format: OutputFormat = "instruction",
+    seed: int = 42,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> SplitSummary:
+    """Divide the examples in `out` into training and validation data, by test case.
+
+    The arguments and errors are those of `prepare_data`.
+    """
+    workspace = Workspace(Path(project) / out, force=force)
+    return splitting.split(workspace, train_frac=train_frac, seed=seed, output_format=output_format, progress=progress)
+
+
+def prompt_stats(
+    out: str | Path = "output",
+    *,
+    project: str | Path = ".",
+    templates: Sequence[str] = (),
+    tokenizer: str | None = None,
+) -> PromptStats:
+    """Measure the prompts of the recorded messages: their tokens, and what a prefix cache can use of them again.
+
+    Args:
+        out: The folder with the annotations.
+        project: The folder that relative paths start from.
+        templates: What to measure: `data`, `assistant`, `compact`, `minimal`, a generator of Rasa's, or a file. By
+            default all but files.
+        tokenizer: A Hugging Face tokenizer's folder, or its name on the hub; by default `cl100k_base`.
+
+    Raises:
+        RasaFtError: something cannot work; says what to do.
+    """
+    return stats.prompt_stats(
+        Workspace(Path(project) / out), templates=templates, tokenizer=tokenizer, project=Path(project)
+    )
+
+
+def _check(where: str, *, concurrency: int = 1, num_rephrases: int = 0, slot_values: SlotValues = "own") -> None:
+    problems = Problems(where)
+    problems.options(concurrency=concurrency, num_rephrases=num_rephrases, slot_values=slot_values)
+    problems.report()
