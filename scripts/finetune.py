@@ -24,7 +24,7 @@ def main() -> int:
     train.add_arguments(parser)
     args = parser.parse_args()
     logs.configure(args)
-    return output.guarded(train.run, args)
+    return output.guarded(train.run, args, "train")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ SECRETS = ("_API_KEY", "_LICENSE", "_TOKEN")
 SHARED = ("rasa_pro", "model_server", "train")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Share the tests among several processes: a room that shares something goes to one, and is begun first.
 
@@ -30,6 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group(file: Path) -> str:
     room = file.parts[0]
     return room if room in SHARED else file.as_posix()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_certificates() -> Iterator[None]:
+    """Keep Rasa from giving litellm one HTTP client for all: its connections die with their event loop."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("REQUESTS_CA_BUNDLE", "RASA_CA_BUNDLE", "SSL_VERIFY"):
+            environment.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -135,7 +135,10 @@ def forget_project(project: Path) -> None:
     """Undo what loading left in the process, so that another assistant's custom actions are found and not this one's.
 
     Rasa imports the module with the actions by name, registers it once, and keeps the list of all actions it found.
+    Where certificates are configured, it gives litellm one HTTP client for the whole process, whose connections belong
+    to the event loop that ends with the assistant.
     """
+    import litellm
     from rasa.core.actions.direct_custom_actions_executor import DirectCustomActionExecutor
 
     home = project.resolve()
@@ -145,6 +148,7 @@ def forget_project(project: Path) -> None:
         file = getattr(module, "__file__", None)
         if file and home in Path(file).parents and "site-packages" not in file:
             del sys.modules[name]
+    litellm.aclient_session = None
     DirectCustomActionExecutor._actions_module_registered = False
     DirectCustomActionExecutor._create_action_executor.cache_clear()
     gc.collect()  # what is found are subclasses, and those of the old module live until they are collected

@@ -127,9 +127,9 @@ def with_lora(model: Any) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
+        adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
