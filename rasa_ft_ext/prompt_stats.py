@@ -28,7 +28,7 @@ from rasa_ft_ext.conversation import AnnotatedFile, Record
 from rasa_ft_ext.dataset.student import SHIPPED, StudentPrompt, check_recordings, check_variables, read_student_prompt
 from rasa_ft_ext.errors import ConfigError, MissingExtraError, WorkspaceError
 from rasa_ft_ext.prompts import render, to_json, variables_of
-from rasa_ft_ext.workspace import DATASET, PROMPT_TEMPLATE, Workspace, write_record
+from rasa_ft_ext.workspace import DATASET, PROMPT_TEMPLATE, Workspace
 
 BLOCK = 16
 OWN = ("data", "assistant")
@@ -149,18 +149,6 @@ def prompt_stats(
         templates=tuple(measure(template, asked, counted.encode) for template in chosen),
         notes=tuple(notes),
     )
-
-
-def write_stats(path: Path, stats: PromptStats) -> None:
-    """Write the figures as JSON.
-
-    Raises:
-        WorkspaceError: the file cannot be written.
-    """
-    try:
-        write_record(path, stats)
-    except OSError as error:
-        raise WorkspaceError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def in_order_of_arrival(annotated: Iterable[AnnotatedFile]) -> tuple[list[Asked], int]:

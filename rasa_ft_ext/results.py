@@ -13,7 +13,8 @@ from typing import Any
 from rasa_ft_ext.annotate.stage import AnnotateSummary
 from rasa_ft_ext.conversation import FailedTest, Record
 from rasa_ft_ext.dataset.stage import DatasetSummary
-from rasa_ft_ext.errors import ForeignResultsError, WorkspaceError
+from rasa_ft_ext.errors import ForeignResultsError
+from rasa_ft_ext.files import write_whole
 from rasa_ft_ext.rephrase.stage import RephraseSummary
 from rasa_ft_ext.split.summary import SplitSummary
 from rasa_ft_ext.workspace import MANIFEST, STAGES, Workspace
@@ -97,15 +98,5 @@ def write_results(root: Path, parameters: Mapping[str, Any], summary: PrepareDat
         WorkspaceError: the folder cannot be written.
     """
     told: Any = {"annotate": {"failed"}, "rephrase": {"notes"}, "split": {"notes"}, "out": True}
-    _write(root / PARAMETERS, {"parameters": parameters})
-    _write(root / RESULT_SUMMARY, summary.model_dump(mode="json", exclude=told))
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        draft.write_text(to_yaml(value), encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise WorkspaceError(f"{path} cannot be written: {error.strerror or error}.") from error
+    write_whole(root / PARAMETERS, to_yaml({"parameters": parameters}))
+    write_whole(root / RESULT_SUMMARY, to_yaml(summary.model_dump(mode="json", exclude=told)))

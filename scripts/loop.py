@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rasa_ft_ext.evaluation import Side
+    from rasa_ft_ext.evaluation import Evaluation, Side
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "assistant_example"
@@ -69,21 +69,15 @@ def main() -> int:
 def loop(work: Path, vllm: str | None, num_rephrases: int, student_prompt: str) -> dict[str, Any]:
     """Go round once, and return the figures."""
     from rasa_ft_ext import api
-    from rasa_ft_ext.errors import RasaFtError
     from rasa_ft_ext.llm.scripted_server import scripted_llm
     from rasa_ft_ext.model_server.vllm import VllmServer
     from rasa_ft_ext.serve.model import find_model
     from rasa_ft_ext.serve.stage import settings_of
 
     started = time.perf_counter()
-    if work.exists() and not (work / "assistant/config.yml").is_file() and (work.is_file() or any(work.iterdir())):
-        raise RasaFtError(f"{work} holds something else than an earlier loop. Give another folder with --work.")
-    shutil.rmtree(work, ignore_errors=True)
-    project, output, model = work / "assistant", work / "output", work / "model"
-    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("annotations", "models", "__pycache__"))
+    project, output, model = prepare(work)
     vllm = str(Path(vllm).absolute()) if vllm else None
     os.chdir(project)  # the assistant's actions read their files from here
-    tempfile.tempdir = str(work)
     with scripted_llm(EXAMPLE / "answers.yml") as teacher:
         os.environ["SCRIPTED_LLM_URL"] = teacher.base_url
         say("Training the assistant with the teacher, and preparing the data")
@@ -115,7 +109,32 @@ def loop(work: Path, vllm: str | None, num_rephrases: int, student_prompt: str) 
             after = passes(project, output)
             found = api.doctor(output, project=project, model_folder=model)
     return {
-        "examples": data.num_ft_data_points,
+        **figures_of(evaluation, after),
+        "refused_by_connect": refusal,
+        "doctor": [finding.model_dump(mode="json") for finding in found.findings if finding.status != "ok"],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def prepare(work: Path) -> tuple[Path, Path, Path]:
+    """Make the folder anew, with a copy of the assistant; return where the assistant, the data and the model are.
+
+    Raises:
+        RasaFtError: the folder holds something else than an earlier loop.
+    """
+    from rasa_ft_ext.errors import RasaFtError
+
+    if work.exists() and not (work / "assistant/config.yml").is_file() and (work.is_file() or any(work.iterdir())):
+        raise RasaFtError(f"{work} holds something else than an earlier loop. Give another folder with --work.")
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(EXAMPLE, work / "assistant", ignore=shutil.ignore_patterns("annotations", "models", "__pycache__"))
+    tempfile.tempdir = str(work)
+    return work / "assistant", work / "output", work / "model"
+
+
+def figures_of(evaluation: Evaluation, after: dict[Side, float]) -> dict[str, Any]:
+    """What was measured before and after the swap, by side."""
+    return {
         "command_accuracy": {side: part.exact_match.value for side, part in evaluation.commands.items()},
         "tests": {side: part.tests for side, part in evaluation.conversations.items()},
         "pass_rates": {
@@ -126,9 +145,6 @@ def loop(work: Path, vllm: str | None, num_rephrases: int, student_prompt: str) 
         "parity": evaluation.parity.model_dump(mode="json") if evaluation.parity else None,
         "seconds_p50": {side: part.seconds_p50 for side, part in evaluation.commands.items()},
         "verdict": evaluation.verdict.model_dump(mode="json"),
-        "refused_by_connect": refusal,
-        "doctor": [finding.model_dump(mode="json") for finding in found.findings if finding.status != "ok"],
-        "seconds": round(time.perf_counter() - started, 1),
     }
 
 
@@ -186,7 +202,7 @@ def connect(output: Path, project: Path, api_base: str) -> str | None:
     return refusal
 
 
-def passes(project: Path, output: Path) -> dict[str, float]:
+def passes(project: Path, output: Path) -> dict[Side, float]:
     """The pass rates of the E2E tests with the assistant as it is configured now, by Rasa's own client."""
     from rasa_ft_ext.evaluate.conversations import run_conversations
     from rasa_ft_ext.pipeline import Place, outside_loop, run_with
@@ -204,7 +220,7 @@ def passes(project: Path, output: Path) -> dict[str, float]:
     }
 
 
-def rates(of: Mapping[Side, Any]) -> dict[str, float]:
+def rates(of: Mapping[Side, Any]) -> dict[Side, float]:
     return {side: part.rate.value for side, part in of.items()}
 
 

@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
     from pathlib import Path
 
     from rasa_ft_ext.api import doctor
-    from rasa_ft_ext.doctor.stage import write_diagnosis
+    from rasa_ft_ext.files import write_json_file
 
     with output.progress(args) as shown:
         diagnosis = doctor(
@@ -45,7 +45,7 @@ def run(args: Namespace) -> int:
             progress=shown,
         )
     if args.json:
-        write_diagnosis(Path(args.project, args.json), diagnosis)
+        write_json_file(Path(args.project, args.json), diagnosis)
     _print(diagnosis)
     return 0 if diagnosis.healthy else UNHEALTHY
 

@@ -33,12 +33,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     from rasa_ft_ext import api
-    from rasa_ft_ext.prompt_stats import write_stats
+    from rasa_ft_ext.files import write_json_file
 
     stats = api.prompt_stats(args.output, project=args.project, templates=args.template or (), tokenizer=args.tokenizer)
     _print(stats)
     if args.json:
-        write_stats(Path(args.project, args.json), stats)
+        write_json_file(Path(args.project, args.json), stats)
     return 0
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.doctor import configuration, drift, results, serving, trained
 from rasa_ft_ext.doctor.case import Case, Places
 from rasa_ft_ext.doctor.findings import Diagnosis, Finding, Said, Unknown, in_one_line
-from rasa_ft_ext.errors import ConfigError, RasaFtError, WorkspaceError
+from rasa_ft_ext.errors import ConfigError, RasaFtError
 from rasa_ft_ext.progress import Progress
-from rasa_ft_ext.workspace import write_record
 
 Check = Callable[[Case], Iterator[Said]]
 
@@ -60,18 +58,6 @@ def doctor(places: Places, *, progress: Progress | None = None) -> Diagnosis:
         findings += map(partial(_finding, name), _answers(check, case))
         told.step()
     return Diagnosis(version=__version__, findings=tuple(dict.fromkeys(findings)))  # one reason can stop two checks
-
-
-def write_diagnosis(path: Path, diagnosis: Diagnosis) -> None:
-    """Write all findings as JSON.
-
-    Raises:
-        WorkspaceError: the file cannot be written.
-    """
-    try:
-        write_record(path, diagnosis)
-    except OSError as error:
-        raise WorkspaceError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _answers(check: Check, case: Case) -> Iterator[Said]:

@@ -17,7 +17,8 @@ from typing import Any
 
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.conversation import Record
-from rasa_ft_ext.errors import ConfigError, WorkspaceError
+from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.files import write_json_file
 from rasa_ft_ext.monitor.drafts import check_folder, draft_name, write_drafts
 from rasa_ft_ext.monitor.figures import Tally
 from rasa_ft_ext.monitor.markdown import page
@@ -129,7 +130,7 @@ def monitor(
     if options.metrics is not None:
         write_metrics(options.metrics, found)
     if options.json is not None:
-        _copy(options.json, found)
+        write_json_file(options.json, found)
     write_report(workspace.root)
     return _summary(found, len(drafts) if options.drafts is not None else 0)
 
@@ -259,13 +260,6 @@ def _moment(name: str, text: str | None, problems: list[str]) -> float | None:
         problems.append(f"{name} is {text!r}, which is no date such as 2026-05-14.")
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _copy(path: Path, found: Monitoring) -> None:
-    try:
-        write_record(path, found)
-    except OSError as error:
-        raise WorkspaceError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _written(moment: float | None) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.errors import WorkspaceError
+from rasa_ft_ext.files import write_whole
 from rasa_ft_ext.report import evaluation, monitoring
 from rasa_ft_ext.report.sections import Section, environment, section
 
@@ -37,13 +38,7 @@ def write_report(output: Path) -> Path:
         )
     html = environment().get_template("page.html.jinja2").render(sections=sections, version=__version__)
     path = output / REPORT
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        draft.write_text(html, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise WorkspaceError(f"{path} cannot be written: {error.strerror or error}.") from error
+    write_whole(path, html)
     return path
 
 
