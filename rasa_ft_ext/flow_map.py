@@ -46,11 +46,12 @@ class MappedStep(Record):
 class MappedFlow(Record):
     """One flow of the assistant's own (no pattern of Rasa's).
 
-    `file` is relative to the project, `line` that of the flow's id. `startable` says that a user's message can start
-    it; a flow that only other flows lead to is not.
+    `name` is what the assistant calls it to a user. `file` is relative to the project, `line` that of the flow's id.
+    `startable` says that a user's message can start it; a flow that only other flows lead to is not.
     """
 
     id: str
+    name: str = ""
     description: str = ""
     file: str | None = None
     line: int | None = None
