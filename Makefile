@@ -12,6 +12,10 @@ FULL := .venv
 # And one with vLLM for the CPU, which cannot share one with Rasa.
 VLLM := .venv-vllm
 
+# The tests of report.html look for a browser under these names.
+BROWSERS := chromium chromium-browser google-chrome
+AS_ROOT := $(shell test "$$(id -u)" = 0 || command -v sudo)
+
 # As many processes as there are cores; what is begun first stands in tests/conftest.py.
 SIDE_BY_SIDE := --numprocesses auto --dist loadgroup --no-loadscope-reorder
 
@@ -28,7 +32,7 @@ train-demo: $(TRAIN)/.installed  ## train a tiny model on the example's data on 
 loop: $(FULL)/.installed $(VLLM)/.installed  ## the whole loop on the CPU: data, training, vLLM, evaluation, swap, E2E tests again
 	$(FULL)/bin/python scripts/loop.py --vllm $(VLLM)/bin/python $(LOOP_ARGS)
 
-test: $(FULL)/.installed $(BASE)/.installed $(VLLM)/.installed  ## run all tests with everything, then those that need neither Rasa nor PyTorch
+test: $(FULL)/.installed $(BASE)/.installed $(VLLM)/.installed chromium  ## run all tests with everything, then those that need neither Rasa nor PyTorch
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest $(SIDE_BY_SIDE) $(TEST_ARGS)
 	$(BASE)/bin/python -m pytest $(SIDE_BY_SIDE) $(TEST_ARGS)
 
@@ -36,6 +40,12 @@ check: $(BASE)/.installed  ## ruff, its formatter, mypy
 	$(BASE)/bin/python -m ruff check .
 	$(BASE)/bin/python -m ruff format --check .
 	$(BASE)/bin/python -m mypy
+
+chromium:  ## install the browser that the tests of report.html need, where there is none
+	@$(foreach name,$(BROWSERS),command -v $(name) >/dev/null ||) \
+	  { echo "Installing chromium for the tests of report.html..." && $(AS_ROOT) apt-get update -qq && \
+	    $(AS_ROOT) apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "There is no Chromium, and apt-get cannot install one, so the tests of report.html in a browser are left out. Install chromium and run this again." >&2
 
 constraints: $(FULL)/.installed  ## write constraints.txt anew from what is installed
 	{ grep '^#' constraints.txt; { grep '; python_version' constraints.txt; \
@@ -70,4 +80,4 @@ define environment
 	@touch $@
 endef
 
-.PHONY: help demo train-demo loop test check constraints clean
+.PHONY: help demo train-demo loop test chromium check constraints clean

@@ -186,6 +186,20 @@ def write_one(command: Command, syntax: Syntax) -> str:
     return f"{phrase} {' '.join(str(arg) for arg in command.args)}" if command.type in _WITH_ARGUMENTS else phrase
 
 
+def mentioned(text: str, syntax: Syntax) -> tuple[str, ...]:
+    """The types of the commands that a text names, such as a prompt that says which ones there are.
+
+    Commands that no answer is ever read as are left out.
+    """
+    ends = "" if syntax == "v1" else r"\b"
+    calls = r"\(" if syntax == "v1" else ""
+    return tuple(
+        kind
+        for kind in _READ
+        if re.search(rf"\b{re.escape(kind if syntax == 'v1' else _phrase(kind, syntax))}{calls}{ends}", text)
+    )
+
+
 def difference(expected: Iterable[Command], actual: Iterable[Command]) -> str | None:
     """Say in which way two answers differ, slot values aside.
 

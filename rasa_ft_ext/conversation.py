@@ -10,9 +10,9 @@ command generator answered carries an annotation.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from rasa_ft_ext.commands import Command, Syntax
 
@@ -21,6 +21,18 @@ class Record(BaseModel):
     """Base of all records: frozen, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SparseRecord(Record):
+    """A record that leaves out of its file what only some runs fill: the files of other runs do not grow by it."""
+
+    optional: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_optional(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unused = {name for name in self.optional if getattr(self, name) == fields[name].get_default()}
+        return {name: value for name, value in handler(self).items() if name not in unused}
 
 
 class Usage(Record):
@@ -141,12 +153,19 @@ class AssistantCard(Record):
     templates: dict[str, str] = {}
 
 
-class Rephrasing(Record):
+Origin = Literal["rephraser", "substitution", "noise"]
+"""Who made a wording: the rephraser's LLM, the exchange of a slot's value, or slips of fingers and machines."""
+
+
+class Rephrasing(SparseRecord):
     """One paraphrase of a user message, with the verdict.
 
     `commands` are what the LLM said to this very wording; `label` is what an example made of it is labelled with.
-    `differs` is True when the label sets a slot to another value than the original message did.
+    `differs` is True when the label sets a slot to another value than the original message did. `answers` are all that
+    the LLM said, in order, where it was asked several times; `answer` is then the first of those that won.
     """
+
+    optional = frozenset({"origin", "answers"})
 
     text: str
     passed: bool
@@ -155,6 +174,19 @@ class Rephrasing(Record):
     differs: bool = False
     answer: str = ""
     reason: str | None = None
+    origin: Origin = "rephraser"
+    answers: tuple[str, ...] = ()
+
+
+class ContestedTurn(Record):
+    """A turn of which the LLM, asked again, did not say what was recorded: no example is made of its own message.
+
+    `answers` are all that it said, in order.
+    """
+
+    turn: int
+    reason: str
+    answers: tuple[str, ...]
 
 
 class RephrasedTurn(Record):
@@ -170,12 +202,15 @@ class RephrasedTurn(Record):
         return tuple(rephrasing for rephrasing in self.rephrasings if rephrasing.passed)
 
 
-class RephrasedConversation(Record):
+class RephrasedConversation(SparseRecord):
     """What `rephrase` found for one conversation; turns that are not rephrased do not occur."""
+
+    optional = frozenset({"contested"})
 
     id: str
     turns: tuple[RephrasedTurn, ...] = ()
     problem: str | None = None
+    contested: tuple[ContestedTurn, ...] = ()
 
     def passing(self, turn: int) -> tuple[Rephrasing, ...]:
         """The rephrasings of one turn that may be learned from."""

@@ -9,8 +9,10 @@
     │   └── ParityError             the model that was saved does not answer as the trained one does
     ├── WorkspaceError              the output folder cannot be read or written
     │   └── ForeignResultsError     it holds the results of another run
+    ├── DataError                   the training data has faults, and faults were not to be let through
     ├── ExportError                 a model cannot be copied to where it should go, or did not arrive as it was sent
     ├── ServeError                  a model server cannot be started, or does not answer as it should
+    ├── CoverageError               the E2E tests do not cover the assistant as well as was required
     ├── ConnectError                the assistant's files cannot be changed, or should not be
     └── LLMError                    a call to an LLM failed
         ├── LLMUnavailableError     nobody answers, or the key is refused: every further call would fail as well
@@ -74,12 +76,20 @@ class ForeignResultsError(WorkspaceError):
     """The output folder holds results that this run did not make and must not overwrite."""
 
 
+class DataError(RasaFtError):
+    """The training data has faults, and the caller asked not to let any through."""
+
+
 class ExportError(RasaFtError):
     """A model cannot be copied to where it should go, or did not arrive as it was sent."""
 
 
 class ServeError(RasaFtError):
     """A model server cannot be started, or does not answer as it should."""
+
+
+class CoverageError(RasaFtError):
+    """The E2E tests do not cover the assistant as well as was required; the commands end with exit code 2."""
 
 
 class ConnectError(RasaFtError):

@@ -12,6 +12,7 @@ from rasa_ft_ext.annotate.recorded import copy_annotations
 from rasa_ft_ext.annotate.stage import AnnotateSummary, annotate
 from rasa_ft_ext.assistant.base import Assistant
 from rasa_ft_ext.conversation import AssistantCard
+from rasa_ft_ext.coverage.stage import judge_before_paying
 from rasa_ft_ext.dataset.stage import dataset
 from rasa_ft_ext.dataset.student import StudentPrompt, check_recordings, check_variables, read_student_prompt
 from rasa_ft_ext.errors import RasaFtError
@@ -21,9 +22,11 @@ from rasa_ft_ext.pipeline import Place, Problems, at, recorded_assistant, record
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rephrase.config import RephraseConfig
 from rasa_ft_ext.rephrase.stage import RephraseSummary, rephrase
+from rasa_ft_ext.rephrase.variety import Variety, read_variety
 from rasa_ft_ext.rephrase.verdict import SlotValues
+from rasa_ft_ext.report.page import write_report
 from rasa_ft_ext.results import PrepareDataSummary, check_results, summarise, write_results
-from rasa_ft_ext.split.stage import OutputFormat, split
+from rasa_ft_ext.split.stage import NearDuplicates, OutputFormat, split
 from rasa_ft_ext.workspace import Workspace, read_annotations
 
 
@@ -39,11 +42,18 @@ class Preparation:
     train_frac: float
     output_format: OutputFormat
     seed: int
+    near_duplicates: NearDuplicates
+    strict: bool
     concurrency: int
     slot_values: SlotValues
+    substitute_slots: int
+    substitute_values: str | Path | None
+    noise: str | None
+    self_consistency: int
     student_prompt: str | Path | None
     annotations: str | Path | None
     llm_api_base: str | None
+    require_coverage: bool
     force: bool
     progress: Progress
 
@@ -105,6 +115,17 @@ class Preparation:
     def _student(self) -> StudentPrompt | None:
         return read_student_prompt(self.student_prompt, self.place.project) if self.student_prompt else None
 
+    def _variety(self) -> Variety:
+        return read_variety(self.place.project, seed=self.seed, **self._of_variety())
+
+    def _of_variety(self) -> dict[str, Any]:
+        return {
+            "substitute_slots": self.substitute_slots,
+            "substitute_values": self.substitute_values,
+            "noise": self.noise,
+            "self_consistency": self.self_consistency,
+        }
+
     def _problems(self) -> Problems:
         problems = Problems("prepare-data")
         problems.options(
@@ -118,6 +139,7 @@ class Preparation:
             self.llm_api_base is None or self.annotations is not None,
             "llm_api_base is for recorded annotations only; a live assistant's LLM stands in its endpoints.yml.",
         )
+        problems.attempt(self._variety)
         return problems
 
     def _finish(
@@ -132,6 +154,7 @@ class Preparation:
 
         async def stages() -> PrepareDataSummary:
             of_annotate = await annotated()
+            judge_before_paying(workspace, self.progress, required=self.require_coverage)
             if student is not None:
                 check_recordings(student, workspace.annotations())  # before anything is paid for
             of_rephrase = await self._rephrase(workspace, assistant, config, llm)
@@ -143,12 +166,15 @@ class Preparation:
                 train_frac=self.train_frac,
                 seed=self.seed,
                 output_format=self.output_format,
+                near_duplicates=self.near_duplicates,
+                strict=self.strict,
                 progress=self.progress,
             )
             return summarise(of_annotate, of_rephrase, of_dataset, of_split, Path(self.out))
 
         summary = run_with(assistant, stages(), llm)
         write_results(workspace.root, self._parameters(config), summary)
+        write_report(workspace.root)
         return summary
 
     async def _rephrase(
@@ -161,6 +187,7 @@ class Preparation:
             num_rephrases=self.num_rephrases,
             template=config.template,
             slot_values=self.slot_values,
+            variety=self._variety(),
             concurrency=self.concurrency,
             notes=config.notes if self.num_rephrases else (),
             progress=self.progress,
@@ -181,12 +208,17 @@ class Preparation:
             "tests": str(self.tests),
             "project": str(self.place.project),
             "seed": self.seed,
+            "near_duplicates": self.near_duplicates,
+            "strict": self.strict,
             "concurrency": self.concurrency,
             "slot_values": self.slot_values,
             "student_prompt": str(self.student_prompt) if self.student_prompt else None,
             "annotations": str(self.annotations) if self.annotations is not None else None,
             "llm_api_base": self.llm_api_base,
+            "require_coverage": self.require_coverage,
         }
+        if self._variety() != Variety(seed=self.seed):
+            parameters |= {name: str(v) if isinstance(v, Path) else v for name, v in self._of_variety().items()}
         plain: dict[str, Any] = without_secrets(parameters)
         return plain
 

@@ -23,6 +23,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 _PLACEHOLDER = re.compile(r"@@USER-(\d+)@@")
 _DATETIME = "@@datetime@@"
+_CLOCK = re.compile(r"^\W*current (?:date|time|day)\b.*$|\b\d{1,2}:\d{2}:\d{2}\b", re.IGNORECASE | re.MULTILINE)
 
 # What Rasa's command generators render a prompt with; the agents only where the assistant has some, the date and time
 # only where it is included.
@@ -78,6 +79,11 @@ def fill(value: Any, messages: Sequence[str]) -> Any:
 def _message(match: re.Match[str], messages: Sequence[str]) -> str:
     index = int(match[1])
     return one_line(messages[index]) if index < len(messages) else match[0]
+
+
+def without_clock(prompt: str) -> str:
+    """A prompt without what a clock said: two that are the same then differ in nothing that a model can learn from."""
+    return _CLOCK.sub("", prompt)
 
 
 def one_line(message: str) -> str:

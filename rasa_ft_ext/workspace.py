@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Example, Record, RephrasedFile
 from rasa_ft_ext.errors import ForeignResultsError, WorkspaceError
+from rasa_ft_ext.flow_map import FlowMap
 
 ANNOTATIONS = "1_command_annotations"
 REPHRASINGS = "2_rephrasings"
@@ -40,6 +41,7 @@ _INPUTS = {"annotations": ANNOTATIONS, "rephrasings": REPHRASINGS, "dataset": DA
 MANIFEST = "manifest.json"
 TIMINGS = "timings.json"
 ASSISTANT_CARD = "assistant.json"
+FLOW_MAP = "flows.json"
 SUMMARY = "summary.json"
 EXAMPLES = "llm_ft_data.jsonl"
 PROMPT_TEMPLATE = "prompt_template.jinja2"
@@ -180,6 +182,20 @@ class Workspace:
     def annotations(self) -> list[AnnotatedFile]:
         return read_annotations(self.folder(ANNOTATIONS))
 
+    def flow_map(self) -> FlowMap:
+        """The assistant's flows.
+
+        Raises:
+            WorkspaceError: the annotations are those of a version that wrote no map, or there are none.
+        """
+        found = read_flow_map(self.folder(ANNOTATIONS))
+        if found is None:
+            raise WorkspaceError(
+                f"There is no {FLOW_MAP} in {self.folder(ANNOTATIONS)}, so the assistant's flows are not known. Run "
+                "`rasa-ft annotate --force` on the assistant with this version of rasa-ft-ext."
+            )
+        return found
+
     def rephrasings(self) -> list[RephrasedFile]:
         return [read_record(path, RephrasedFile) for path in _record_files(self.folder(REPHRASINGS))]
 
@@ -221,6 +237,12 @@ def read_annotations(folder: Path) -> list[AnnotatedFile]:
 def read_card(folder: Path) -> AssistantCard:
     """Read what `annotate` wrote of the assistant."""
     return read_record(folder / ASSISTANT_CARD, AssistantCard)
+
+
+def read_flow_map(folder: Path) -> FlowMap | None:
+    """Read the map of the flows that `annotate` wrote; None where it is missing, as in recordings of old versions."""
+    path = folder / FLOW_MAP
+    return read_record(path, FlowMap) if path.is_file() else None
 
 
 def record_path(folder: Path, test_file: str) -> Path:

@@ -69,6 +69,7 @@ def demo(out: str, num_rephrases: int) -> dict[str, Any]:
 def show(figures: dict[str, Any], out: str) -> None:
     print(f"\n{figures['llm']['calls']} calls of the scripted LLM, {figures['seconds']} s in all. To look at:")
     for path, what in (
+        ("report.html", "all of it, in a browser"),
         ("4_train_test_split/ft_splits/train.jsonl", "what a model is trained on"),
         ("4_train_test_split/ft_splits/val.jsonl", "what it is measured on"),
         ("2_rephrasings", "the paraphrases, those refused with the reason"),

@@ -27,6 +27,8 @@ from rasa_ft_ext.llm.scripted import Script
 from rasa_ft_ext.llm.settings import read_model_groups
 from rasa_ft_ext.rephrase import verdict
 from rasa_ft_ext.rephrase.config import VARIABLES, read_config
+from rasa_ft_ext.rephrase.noise import KINDS
+from rasa_ft_ext.rephrase.votes import TeacherAgreement
 from rasa_ft_ext.scores import Rates, Scores
 from rasa_ft_ext.train.settings import TrainSettings, load_settings, recipes
 from scripts.write_help import help_pages
@@ -44,8 +46,8 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-# Of `rasa train`, of scripts, of TensorBoard, and the beginnings of two of `accelerate launch`.
-_FLAGS_OF_OTHERS = {"--config", "--json", "--logdir", "--num"}
+# Of `rasa train`, of `rasa test e2e`, of scripts, of TensorBoard, and the beginnings of two of `accelerate launch`.
+_FLAGS_OF_OTHERS = {"--config", "--coverage-report", "--json", "--logdir", "--num"}
 
 
 class Block(NamedTuple):
@@ -288,6 +290,7 @@ def test_every_line_on_a_difference_names_a_test() -> None:
         ("train.md", [*Scores.model_fields, *Rates.model_fields]),
         ("rephrase.md", list(VARIABLES)),
         ("rephrase.md", [verdict.OTHER_COMMANDS, verdict.OTHER_VALUES, verdict.NOT_READABLE, verdict.CALL_FAILED]),
+        ("rephrase.md", [verdict.NO_MAJORITY, *TeacherAgreement.model_fields, *KINDS]),
         (
             "python-api.md",
             [

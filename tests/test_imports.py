@@ -13,7 +13,19 @@ import pytest
 import rasa_ft_ext
 
 PACKAGE = Path(rasa_ft_ext.__file__).parent
-STAGES = {"connect", "doctor", "annotate", "rephrase", "dataset", "split", "train", "serve", "evaluate", "monitor"}
+STAGES = {
+    "connect",
+    "coverage",
+    "doctor",
+    "annotate",
+    "rephrase",
+    "dataset",
+    "split",
+    "train",
+    "serve",
+    "evaluate",
+    "monitor",
+}
 TRAINING = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "safetensors", "optuna"}
 HEAVY = {*TRAINING, "litellm", "rasa", "aiohttp", "matplotlib", "huggingface_hub", "fsspec"}
 # What works with tensors all the time and is imported in functions only; importing it brings the training libraries in.
@@ -91,3 +103,9 @@ def test_no_training_library_is_loaded_before_it_is_needed(file: str) -> None:
 def test_the_seam_to_rasa_knows_neither_stages_nor_command_line(file: str) -> None:
     rooms = {name.split(".")[1] for name in imported(file) if name.startswith("rasa_ft_ext.")}
     assert not rooms & (STAGES | {"cli", "api"})
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("checks/")])
+def test_the_checks_which_stages_use_know_no_stage(file: str) -> None:
+    rooms = {name.split(".")[1] for name in imported(file) if name.startswith("rasa_ft_ext.")}
+    assert not rooms & (STAGES | {"cli", "rasa_pro", "api"})

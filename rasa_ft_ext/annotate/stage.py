@@ -4,8 +4,8 @@ Many tests run at once on one assistant. One that fails that way is run again al
 custom actions may share a file or a database. A failed test gives no data and is listed with its reason.
 
 For every test file there is a YAML file to look at and, beside it, the record that the later stages read; then
-`assistant.json` (what they must know of the assistant) and `failed_tests.json`. What each turn's LLM call took, in
-seconds, stands in `timings.json`.
+`assistant.json` (what they must know of the assistant), `flows.json` (its flows) and `failed_tests.json`. What each
+turn's LLM call took, in seconds, stands in `timings.json`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from pydantic import BaseModel, ConfigDict
 
 from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Conversation, FailedTest, TestFile, Turn
 from rasa_ft_ext.errors import AssistantError
+from rasa_ft_ext.flow_map import FlowMap
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.reruns import run_beside_then_alone
 from rasa_ft_ext.steps import lines_of, shown_steps
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     ASSISTANT_CARD,
+    FLOW_MAP,
     SUMMARY,
     TIMINGS,
     Workspace,
@@ -59,6 +61,8 @@ class TestRunner(Protocol[AnyTest]):
 
     @property
     def card(self) -> AssistantCard: ...
+    @property
+    def flow_map(self) -> FlowMap: ...
     async def run_test(self, test: AnyTest) -> tuple[Conversation | FailedTest, list[float | None]]: ...
 
 
@@ -117,7 +121,8 @@ async def annotate(
     summary = summarise(found)
     _refuse_nothing(summary)
     with workspace.writing(ANNOTATIONS, key) as folder:
-        write(folder, assistant.card, [_of_file(file, tests, found) for file in files], summary)
+        of_files = [_of_file(file, tests, found) for file in files]
+        write(folder, assistant.card, of_files, summary, assistant.flow_map)
         write_json(folder / TIMINGS, {test.id: seconds for test, (_, seconds) in zip(tests, outcomes, strict=True)})
     return summary
 
@@ -154,13 +159,21 @@ def summarise(found: Sequence[Conversation | FailedTest]) -> AnnotateSummary:
     )
 
 
-def write(folder: Path, card: AssistantCard, files: Sequence[AnnotatedFile], summary: AnnotateSummary) -> None:
-    """Write everything of the stage but its manifest into a folder."""
+def write(
+    folder: Path,
+    card: AssistantCard,
+    files: Sequence[AnnotatedFile],
+    summary: AnnotateSummary,
+    flows: FlowMap | None,
+) -> None:
+    """Write everything of the stage but its manifest into a folder; `flows` is None where they are not known."""
     for file in files:
         path = record_path(folder, file.source.file)
         write_record(path, file)
         write_yaml(path.with_suffix(""), {"conversations": [shown(entry) for entry in file.conversations]})
     write_record(folder / ASSISTANT_CARD, card)
+    if flows is not None:
+        write_record(folder / FLOW_MAP, flows)
     write_json(folder / FAILED_TESTS, [entry.model_dump() for entry in summary.failed])
     write_record(folder / SUMMARY, summary)
 

@@ -13,11 +13,22 @@ licence of Rasa is not looked at here: the commands do that.
 from __future__ import annotations
 
 from rasa_ft_ext.api.assistant import connect, doctor, evaluate, monitor, rollback
-from rasa_ft_ext.api.data import annotate, dataset, prepare_data, prompt_stats, rephrase, split
+from rasa_ft_ext.api.data import (
+    annotate,
+    check_coverage,
+    check_data,
+    dataset,
+    prepare_data,
+    prompt_stats,
+    rephrase,
+    split,
+)
 from rasa_ft_ext.api.model import serve, train
 
 __all__ = [
     "annotate",
+    "check_coverage",
+    "check_data",
     "connect",
     "dataset",
     "doctor",

@@ -9,9 +9,16 @@ from rasa_ft_ext import prompt_stats as stats
 from rasa_ft_ext.annotate import recorded
 from rasa_ft_ext.annotate import stage as annotating
 from rasa_ft_ext.annotate.stage import AnnotateSummary
+from rasa_ft_ext.checks import stage as checking
+from rasa_ft_ext.checks.findings import CheckReport
+from rasa_ft_ext.checks.lengths import Context, context_length
+from rasa_ft_ext.coverage import stage as covering
+from rasa_ft_ext.coverage.stage import Checked
+from rasa_ft_ext.coverage_results import Thresholds
 from rasa_ft_ext.dataset import stage as making
 from rasa_ft_ext.dataset.stage import DatasetSummary
 from rasa_ft_ext.dataset.student import read_student_prompt
+from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.pipeline import Place, Problems, at, outside_loop, recorded_llm, run_with
 from rasa_ft_ext.preparation import Preparation
@@ -19,10 +26,12 @@ from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.prompt_stats import PromptStats
 from rasa_ft_ext.rephrase import stage as rephrasing
 from rasa_ft_ext.rephrase.stage import RephraseSummary
+from rasa_ft_ext.rephrase.variety import read_variety
 from rasa_ft_ext.rephrase.verdict import SlotValues
+from rasa_ft_ext.report.page import write_report
 from rasa_ft_ext.results import PrepareDataSummary
 from rasa_ft_ext.split import stage as splitting
-from rasa_ft_ext.split.stage import OutputFormat
+from rasa_ft_ext.split.stage import NearDuplicates, OutputFormat
 from rasa_ft_ext.split.summary import SplitSummary
 from rasa_ft_ext.workspace import ANNOTATIONS, Workspace
 
@@ -39,11 +48,18 @@ def prepare_data(
     train_frac: float = 0.8,
     output_format: OutputFormat = "instruction",
     seed: int = 42,
+    near_duplicates: NearDuplicates = "report",
+    strict: bool = False,
     concurrency: int = 16,
     slot_values: SlotValues = "own",
+    substitute_slots: int = 0,
+    substitute_values: str | Path | None = None,
+    noise: str | None = None,
+    self_consistency: int = 1,
     student_prompt: str | Path | None = None,
     annotations: str | Path | None = None,
     llm_api_base: str | None = None,
+    require_coverage: bool = False,
     sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
     force: bool = False,
@@ -64,14 +80,20 @@ def prepare_data(
         rephrase_config: YAML file with the rephrasing's `prompt_template` and `llm`.
         train_frac: The part of the examples to train on, above 0 and at most 1.
         output_format: `instruction` (prompt and completion) or `conversational` (messages).
-        seed: Seed of the split.
+        seed: Seed of the split, and of substitution and noise.
         concurrency: How many conversations, and how many calls of an LLM, are under way at a time.
         slot_values: The label of a rephrasing that gives a slot another value: its `own` commands, those of the
             `original` message, or none (`strict`: the rephrasing is dropped).
+        substitute_slots: Wordings with another slot value to try, per user message.
+        substitute_values: YAML file with the values to take, `slot: [value, ...]`; by default those that the assistant
+            allows or other tests use.
+        noise: Which noisy copies are added, and of what share of the messages and rephrasings: `asr,typo,casing:0.2`.
+        self_consistency: How often the assistant's LLM is asked about each message and rephrasing; the majority counts.
         student_prompt: The template to render the examples' prompts with: `compact`, `minimal` or a file; by default
             that of the assistant.
         annotations: A folder of recorded annotations to start from; then neither Rasa nor a model is needed.
         llm_api_base: Where the LLM of the recorded annotations is, in place of the recorded address.
+        require_coverage: Stop before the first rephrasing if the tests cover less than the recipe asks for.
         sub_agents: The folder of the assistant's sub-agents.
         remote_storage: Where Rasa fetches the model from: `aws`, `gcs`, `azure` or a class.
         force: Run every stage anew and replace what is in `out`.
@@ -84,6 +106,8 @@ def prepare_data(
         MissingExtraError: Rasa is not installed, and there are no `annotations`.
         ForeignResultsError: `out` holds results of another run, and `force` is off.
         LLMUnavailableError: an LLM cannot be reached.
+        CoverageError: the tests cover too little, with `require_coverage`.
+        DataError: the data has faults, with `strict`.
     """
     preparation = Preparation(
         tests=tests,
@@ -94,11 +118,18 @@ def prepare_data(
         train_frac=train_frac,
         output_format=output_format,
         seed=seed,
+        near_duplicates=near_duplicates,
+        strict=strict,
         concurrency=concurrency,
         slot_values=slot_values,
+        substitute_slots=substitute_slots,
+        substitute_values=substitute_values,
+        noise=noise,
+        self_consistency=self_consistency,
         student_prompt=student_prompt,
         annotations=annotations,
         llm_api_base=llm_api_base,
+        require_coverage=require_coverage,
         force=force,
         progress=progress or Progress(),
     )
@@ -140,6 +171,66 @@ def annotate(
     return outside_loop(run)
 
 
+def check_coverage(
+    output: str | Path = "output", *, project: str | Path = ".", thresholds: Thresholds | None = None
+) -> Checked:
+    """Say whether the E2E tests of a finished run cover the assistant well enough to learn from.
+
+    Args:
+        output: The output folder with the annotations, or the folder of a coverage report of `rasa test e2e`.
+        project: The folder that relative paths start from.
+        thresholds: What must be reached; None: what the recipe asks for (`coverage_results.GATE`).
+
+    Raises:
+        ConfigError: a threshold means nothing, or cannot be judged by what is there.
+        WorkspaceError: there is nothing to judge, or it cannot be read.
+    """
+    return covering.check_coverage(Path(project) / output, thresholds)
+
+
+def check_data(
+    out: str | Path = "output",
+    *,
+    project: str | Path = ".",
+    near_duplicates: NearDuplicates = "report",
+    tokenizer: str | None = None,
+    max_length: int | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Say what is wrong with the rows of training data in `out`; nothing is changed but by `near_duplicates`.
+
+    Args:
+        out: The folder with the examples, and with the split if there is one.
+        project: The folder that relative paths start from.
+        near_duplicates: With `drop` or `group`, split again first, with the other options that the split was made with.
+        tokenizer: A base model's folder or tokenizer, or its name on the hub; by default `cl100k_base`.
+        max_length: The tokens that a row may have; by default what the base model's `config.json` says. Without this
+            and `tokenizer`, no tokens are counted.
+        progress: Is told how far it is.
+
+    Raises:
+        ConfigError: the tokenizer cannot be loaded, or `max_length` is not known.
+        WorkspaceError: there is no dataset, or its stages do not belong together.
+    """
+    context = _context(tokenizer, max_length, Path(project))
+    workspace = Workspace(Path(project) / out)
+    if near_duplicates != "report":
+        splitting.split_again(workspace, near_duplicates, progress=progress)
+        write_report(workspace.root)
+    return checking.check_data(workspace, context=context)
+
+
+def _context(tokenizer: str | None, max_length: int | None, project: Path) -> Context | None:
+    """What the rows must fit into; None where it was not asked for."""
+    if tokenizer is None and max_length is None:
+        return None
+    if max_length is not None and max_length < 1:
+        raise ConfigError("check-data", [f"max_length is {max_length}; it must be 1 or more."])
+    tokens = max_length or context_length(project / (tokenizer or ""))
+    found = stats.load_tokenizer(tokenizer, project)
+    return Context(found.name, found.encode, tokens)
+
+
 def rephrase(
     out: str | Path = "output",
     *,
@@ -149,6 +240,11 @@ def rephrase(
     num_rephrases: int = 10,
     rephrase_config: str | Path | None = None,
     slot_values: SlotValues = "own",
+    substitute_slots: int = 0,
+    substitute_values: str | Path | None = None,
+    noise: str | None = None,
+    self_consistency: int = 1,
+    seed: int = 42,
     llm_api_base: str | None = None,
     concurrency: int = 16,
     sub_agents: str | None = "sub_agents",
@@ -165,7 +261,20 @@ def rephrase(
     workspace = Workspace(place.path(out), force=force)
 
     def run() -> RephraseSummary:
-        _check("rephrase", concurrency=concurrency, num_rephrases=num_rephrases, slot_values=slot_values)
+        problems = Problems("rephrase")
+        problems.options(concurrency=concurrency, num_rephrases=num_rephrases, slot_values=slot_values)
+        variety = problems.attempt(
+            lambda: read_variety(
+                place.project,
+                substitute_slots=substitute_slots,
+                substitute_values=substitute_values,
+                noise=noise,
+                self_consistency=self_consistency,
+                seed=seed,
+            )
+        )
+        problems.report()
+        assert variety is not None
         workspace.fingerprint(ANNOTATIONS)
         card = workspace.card()
         teacher = recorded_llm(card, llm_api_base) if model is None else None
@@ -179,6 +288,7 @@ def rephrase(
             num_rephrases=num_rephrases,
             template=config.template,
             slot_values=slot_values,
+            variety=variety,
             concurrency=concurrency,
             notes=config.notes,
             progress=progress or Progress(),
@@ -227,15 +337,27 @@ def split(
     train_frac: float = 0.8,
     output_format: OutputFormat = "instruction",
     seed: int = 42,
+    near_duplicates: NearDuplicates = "report",
+    strict: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> SplitSummary:
-    """Divide the examples in `out` into training and validation data, by test case.
+    """Divide the examples in `out` into training and validation data, by test case, and write `report.html`.
 
     The arguments and errors are those of `prepare_data`.
     """
     workspace = Workspace(Path(project) / out, force=force)
-    return splitting.split(workspace, train_frac=train_frac, seed=seed, output_format=output_format, progress=progress)
+    summary = splitting.split(
+        workspace,
+        train_frac=train_frac,
+        seed=seed,
+        output_format=output_format,
+        near_duplicates=near_duplicates,
+        strict=strict,
+        progress=progress,
+    )
+    write_report(workspace.root)
+    return summary
 
 
 def prompt_stats(
@@ -262,7 +384,7 @@ def prompt_stats(
     )
 
 
-def _check(where: str, *, concurrency: int = 1, num_rephrases: int = 0, slot_values: SlotValues = "own") -> None:
+def _check(where: str, *, concurrency: int) -> None:
     problems = Problems(where)
-    problems.options(concurrency=concurrency, num_rephrases=num_rephrases, slot_values=slot_values)
+    problems.options(concurrency=concurrency)
     problems.report()

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import logging
 from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rasa_ft_ext.coverage_results import Thresholds
 
 TESTS = "path-to-e2e-test-cases"
 MAX_REPHRASES = 49
@@ -127,6 +131,40 @@ def add_rephrasing(parser: ArgumentParser) -> None:
     )
 
 
+def add_variety(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("More variety, still true")
+    group.add_argument(
+        "--substitute-slots",
+        type=count,
+        nargs="?",
+        const=1,
+        default=0,
+        metavar="N",
+        help="Try so many wordings with another slot value per user message (without N: one): in the message, in its "
+        "label and in what follows.",
+    )
+    group.add_argument(
+        "--substitute-values",
+        metavar="FILE",
+        help="YAML file with the values to take: `slot: [value, ...]`. Without it, those that the assistant allows or "
+        "other tests use.",
+    )
+    group.add_argument(
+        "--noise",
+        metavar="KINDS[:SHARE]",
+        help="Add noisy copies of this share of the messages and rephrasings (0.2 if none is given). Kinds, separated "
+        "by commas: asr, typo, casing.",
+    )
+    group.add_argument(
+        "--self-consistency",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="Ask the assistant's LLM N times about each message and rephrasing, keep what the majority says, and "
+        "report how often it disagrees with itself.",
+    )
+
+
 def add_student_prompt(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--student-prompt",
@@ -140,6 +178,41 @@ def add_concurrency(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--concurrency", type=positive_int, default=16, metavar="N", help="Conversations and LLM calls at a time."
     )
+
+
+def add_coverage(parser: ArgumentParser) -> None:
+    """The thresholds of coverage, which `thresholds_of` reads."""
+    group = parser.add_argument_group("Coverage thresholds")
+    for flag, text in (
+        ("--min-coverage", "Percentage of all steps that passing tests must cover."),
+        ("--min-flow-coverage", "Percentage of the steps of every flow that they must cover."),
+        ("--min-slot-coverage", "Percentage of the slots that flows collect that must get a value."),
+    ):
+        group.add_argument(flag, type=percentage, metavar="PERCENT", help=text)
+    group.add_argument(
+        "--min-command-count", type=count, metavar="N", help="How often every command of the prompt must occur."
+    )
+    group.add_argument(
+        "--coverage-gate",
+        action="store_true",
+        help="What the recipe asks for: 90 %% of all steps, 80 %% of every flow, every command once. A threshold that "
+        "is given as well counts in its place.",
+    )
+
+
+def thresholds_of(args: Namespace) -> Thresholds | None:
+    """The thresholds that were given; None if none was."""
+    from rasa_ft_ext.coverage_results import GATE, Thresholds
+
+    base = GATE if args.coverage_gate else Thresholds()
+    named = {
+        "total": args.min_coverage,
+        "flow": args.min_flow_coverage,
+        "slots": args.min_slot_coverage,
+        "command": args.min_command_count,
+    }
+    found = base.model_copy(update={name: value for name, value in named.items() if value is not None})
+    return found if found.given else None
 
 
 def add_split(parser: ArgumentParser) -> None:
@@ -157,6 +230,14 @@ def add_split(parser: ArgumentParser) -> None:
         help="Format of the data files.",
     )
     group.add_argument("--seed", type=int, default=42, help="Seed of the split: the same seed gives the same files.")
+    group.add_argument(
+        "--near-duplicates",
+        choices=["report", "drop", "group"],
+        default="report",
+        help="What becomes of rows that are nearly the same in training and validation: they are reported, left out of "
+        "validation, or kept on one side.",
+    )
+    group.add_argument("--strict", action="store_true", help="Refuse data in which the checks find a fault.")
 
 
 def num_rephrases(text: str) -> int:
@@ -187,6 +268,22 @@ def share(text: str) -> float:
     number = _number(text)
     if not 0 <= number <= 1:
         raise ArgumentTypeError(f"{text} is not from 0 to 1")
+    return number
+
+
+def percentage(text: str) -> float:
+    number = _number(text.removesuffix("%").strip())
+    if 0 < number < 1:
+        raise ArgumentTypeError(f"{text} is a share; give a percentage, such as {100 * number:g}")
+    if not 0 <= number <= 100:
+        raise ArgumentTypeError(f"{text} is no percentage: a number from 0 to 100")
+    return number
+
+
+def count(text: str) -> int:
+    number = _integer(text)
+    if number < 0:
+        raise ArgumentTypeError(f"{number} is not 0 or more")
     return number
 
 

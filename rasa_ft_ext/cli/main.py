@@ -31,9 +31,12 @@ STAGES = {
     "connect": "Let the assistant use the evaluated model: change its files, or take the change back.",
 }
 TOOLS = {
+    "check-coverage": "Say whether the E2E tests cover the assistant well enough to learn from, and what is missing.",
+    "check-data": "Look for contradictions, unknown names, invented values, leaks and repetition in the training data.",
     "doctor": "Look at an assistant with a fine-tuned model, and say what has moved away since the training.",
     "export": "Copy a model to an object store, the Hugging Face Hub or a folder, and prove that it arrived.",
     "monitor": "Compare what users say now with what the model was trained on, and draft tests of the worst.",
+    "report": "Write report.html anew: the data, the evaluation and what users say, on one page.",
     "prompt-stats": "Count the tokens of the prompts, and how many of them a prefix cache can use again.",
     "scripted-llm": "Serve answers from a file as an OpenAI-compatible LLM, for demos and tests.",
 }

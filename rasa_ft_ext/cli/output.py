@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from rasa_ft_ext.errors import RasaFtError
+from rasa_ft_ext.errors import CoverageError, RasaFtError
 from rasa_ft_ext.progress import Progress
 
 if TYPE_CHECKING:
@@ -54,13 +54,14 @@ def guarded(run: Callable[[Namespace], int], args: Namespace, name: str) -> int:
         name: What it is called.
 
     Returns:
-        The exit code: 0, 1 for a `RasaFtError`, 130 when the user interrupted.
+        The exit code: 0, 1 for a `RasaFtError`, 2 for one that says that coverage is too low, 130 when the user
+        interrupted.
     """
     try:
         return run(args)
     except RasaFtError as error:
         print_error(str(error))
-        return 1
+        return 2 if isinstance(error, CoverageError) else 1
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one has nothing left to stop
         warnings.simplefilter("ignore")  # calls that were cut off are not worth a line each

@@ -17,13 +17,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_concurrency(parser)
     arguments.add_assistant(parser)
     arguments.add_rephrasing(parser)
+    arguments.add_variety(parser)
     arguments.add_split(parser)
+    parser.add_argument(
+        "--require-coverage",
+        action="store_true",
+        help="Stop before anything is paid for if the tests cover less than the recipe asks for (see check-coverage).",
+    )
 
 
 def run(args: Namespace) -> int:
     if args.annotations is None:
         logs.start_rasa(args)
     from rasa_ft_ext import api
+    from rasa_ft_ext.report.page import REPORT
 
     with output.progress(args) as shown:
         summary = api.prepare_data(
@@ -37,15 +44,23 @@ def run(args: Namespace) -> int:
             train_frac=args.train_frac,
             output_format=args.output_format,
             seed=args.seed,
+            near_duplicates=args.near_duplicates,
+            strict=args.strict,
             concurrency=args.concurrency,
             slot_values=args.slot_values,
+            substitute_slots=args.substitute_slots,
+            substitute_values=args.substitute_values,
+            noise=args.noise,
+            self_consistency=args.self_consistency,
             student_prompt=args.student_prompt,
             annotations=args.annotations,
             llm_api_base=args.llm_api_base,
+            require_coverage=args.require_coverage,
             sub_agents=args.sub_agents,
             remote_storage=args.remote_storage,
             force=args.force,
             progress=shown,
         )
     output.print_summary("Fine-tuning data", summary, Path(args.project, args.out), shown)
+    print(f"Report: {Path(args.project, args.out, REPORT)}")
     return 0

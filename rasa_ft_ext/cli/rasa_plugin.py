@@ -1,4 +1,4 @@
-"""Our sub-commands in the `rasa` command: `rasa llm finetune annotate`, `rephrase`, and so on.
+"""Our sub-commands in the `rasa` command: `rasa llm finetune annotate`, `rephrase`, and so on; and the coverage gate.
 
 Rasa's plug-in manager calls the hook (see `rasa_ft_ext._startup` for how it comes to know it) when its own parsers are
 made. Our `prepare-data` takes the place of Rasa's, with all of its flags. The licence stays Rasa's business: `rasa`
@@ -15,7 +15,7 @@ from typing import Any
 from pluggy import HookimplMarker
 
 from rasa_ft_ext._startup import warn
-from rasa_ft_ext.cli import output
+from rasa_ft_ext.cli import arguments, check_coverage, output
 from rasa_ft_ext.cli.arguments import HelpFormatter
 from rasa_ft_ext.cli.main import STAGES, fill
 
@@ -26,11 +26,18 @@ SubParsers = _SubParsersAction  # the type of what argparse's `add_subparsers` g
 
 @hookimpl(trylast=True)
 def refine_cli(subparsers: Any, parent_parsers: list[ArgumentParser]) -> None:
-    """Add the stages to `rasa llm finetune`; whatever goes wrong, the `rasa` command goes on without them."""
-    try:
-        _add_stages(subparsers, parent_parsers)
-    except Exception as error:
-        warn(f"{type(error).__name__}: {error}")
+    """Add the stages to `rasa llm finetune` and the coverage gate to `rasa test e2e`.
+
+    Whatever goes wrong, the `rasa` command goes on without them.
+    """
+    problems = []
+    for add in (_add_stages, _add_coverage):
+        try:
+            add(subparsers, parent_parsers)
+        except Exception as error:
+            problems.append(f"{type(error).__name__}: {error}")
+    if problems:
+        warn("; ".join(problems))
 
 
 def _add_stages(subparsers: Any, parents: list[ArgumentParser]) -> None:
@@ -46,6 +53,25 @@ def _add_stages(subparsers: Any, parents: list[ArgumentParser]) -> None:
             description=text,
         )
         parser.set_defaults(func=_as_rasa_calls_it(fill(parser, name), name), inside_rasa=True)
+
+
+def _add_coverage(subparsers: Any, _: list[ArgumentParser]) -> None:
+    """Give `rasa test e2e --coverage-report` our count and thresholds; without that flag it is Rasa's alone."""
+    parser = _below(subparsers, "test").choices["e2e"]
+    arguments.add_coverage(parser)
+    parser.set_defaults(func=_with_coverage(parser.get_default("func")))
+
+
+def _with_coverage(run_tests: Callable[[Namespace], None]) -> Callable[[Namespace], None]:
+    def func(args: Namespace) -> None:
+        thresholds = arguments.thresholds_of(args)
+        if thresholds is None and not args.coverage_report:
+            return run_tests(args)
+        args.coverage_report = True
+        code = output.guarded(lambda args: check_coverage.run_in_rasa(run_tests, args, thresholds), args, "test e2e")
+        return sys.exit(code) if code else None
+
+    return func
 
 
 def _below(subparsers: Any, name: str) -> Any:

@@ -14,6 +14,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_concurrency(parser)
     arguments.add_assistant(parser, required=False)
     arguments.add_rephrasing(parser)
+    arguments.add_variety(parser)
+    parser.add_argument(
+        "--seed", type=int, default=42, help="Seed of substitution and noise: the same seed gives the same wordings."
+    )
 
 
 def run(args: Namespace) -> int:
@@ -32,6 +36,11 @@ def run(args: Namespace) -> int:
             num_rephrases=args.num_rephrases,
             rephrase_config=args.rephrase_config,
             slot_values=args.slot_values,
+            substitute_slots=args.substitute_slots,
+            substitute_values=args.substitute_values,
+            noise=args.noise,
+            self_consistency=args.self_consistency,
+            seed=args.seed,
             llm_api_base=args.llm_api_base,
             concurrency=args.concurrency,
             sub_agents=args.sub_agents,

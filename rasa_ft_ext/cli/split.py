@@ -16,6 +16,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     from rasa_ft_ext import api
+    from rasa_ft_ext.report.page import REPORT
     from rasa_ft_ext.workspace import SPLIT
 
     out = arguments.workspace_folder(args)
@@ -26,8 +27,11 @@ def run(args: Namespace) -> int:
             train_frac=args.train_frac,
             output_format=args.output_format,
             seed=args.seed,
+            near_duplicates=args.near_duplicates,
+            strict=args.strict,
             force=args.force,
             progress=shown,
         )
     output.print_summary("Training and validation data", summary, Path(args.project, out, SPLIT), shown)
+    print(f"Report: {Path(args.project, out, REPORT)}")
     return 0

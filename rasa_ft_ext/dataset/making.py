@@ -43,6 +43,7 @@ class Maker:
         self._source = source
         self._conversation = conversation
         self._rephrased = rephrased
+        self._contested = {entry.turn for entry in rephrased.contested} if rephrased else set()
         self.examples: list[Example] = []
         self.unreadable: list[str] = []
         self.recombinations = 0
@@ -109,6 +110,8 @@ class Maker:
     def _add(self, variant: Variant, index: int, prompt: str, made_by: MadeBy) -> None:
         turn = self._conversation.turns[index]
         label = variant.labels[index]
+        if index in self._contested and variant.messages[index] == turn.message:
+            return  # asked again, the teacher did not say to this very message what was recorded
         assert turn.annotation is not None
         assert label is not None
         completion = language.write(label, turn.annotation.syntax)

@@ -27,9 +27,11 @@ from rasa_ft_ext.assistant.base import Answer, Assistant, Played, Simulation
 from rasa_ft_ext.commands import Command, Syntax
 from rasa_ft_ext.conversation import AssistantCard, Conversation, FailedTest, TestFile
 from rasa_ft_ext.errors import AssistantError, LLMAnswerError, LLMUnavailableError
+from rasa_ft_ext.flow_map import FlowMap
 from rasa_ft_ext.llm.base import LLM
 from rasa_ft_ext.prompts import fill, template_id
 from rasa_ft_ext.rasa_pro.divergence import first_difference
+from rasa_ft_ext.rasa_pro.flow_map import flow_map
 from rasa_ft_ext.rasa_pro.generator import Watch
 from rasa_ft_ext.rasa_pro.isolation import isolated
 from rasa_ft_ext.rasa_pro.llm_errors import as_llm_error
@@ -67,6 +69,7 @@ class RasaAssistant(Assistant):
         self._tracker_before = lru_cache(maxsize=64)(self._build_tracker)
         self._model = model
         self._flows = flows
+        self._project = project
         self._fingerprint = fingerprint
 
     @property
@@ -83,6 +86,11 @@ class RasaAssistant(Assistant):
             slots=tuple(sorted(slot.name for slot in self._agent.domain.slots)),
             templates={template_id(source): source},
         )
+
+    @property
+    def flow_map(self) -> FlowMap:
+        """The assistant's own flows, for coverage and for drafts of tests."""
+        return flow_map(self._flows.user_flows, self._agent.domain.slots, self._project)
 
     def read_suite(self, path: str) -> Suite:
         """Read the tests under a path; see `rasa_ft_ext.rasa_pro.suite`."""

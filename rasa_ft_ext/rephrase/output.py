@@ -26,16 +26,21 @@ def shown(annotated: AnnotatedFile, rephrased: RephrasedFile) -> dict[str, Any]:
 def _conversation(conversation: Conversation, rephrased: RephrasedConversation) -> dict[str, Any]:
     rephrasings = {entry.turn: entry for entry in rephrased.turns}
     problem = {"problem": rephrased.problem} if rephrased.problem else {}
-    steps = shown_steps(conversation, lambda index, turn: _user_step(turn, rephrasings.get(index)))
+    contested = {entry.turn: entry.reason for entry in rephrased.contested}
+    steps = shown_steps(
+        conversation, lambda index, turn: _user_step(turn, rephrasings.get(index), contested.get(index))
+    )
     return {"original_test_case": conversation.id, **problem, "steps": steps}
 
 
-def _user_step(turn: Turn, rephrased: RephrasedTurn | None) -> dict[str, Any]:
+def _user_step(turn: Turn, rephrased: RephrasedTurn | None, contested: str | None) -> dict[str, Any]:
     step: dict[str, Any] = {"user": turn.message}
     if turn.annotation is None:
         return step
     syntax = turn.annotation.syntax
     step["llm_commands"] = lines_of(turn.annotation.labels, syntax)
+    if contested is not None:
+        step["left_out"] = contested
     if rephrased is None:
         return step
     parts = {
@@ -47,12 +52,18 @@ def _user_step(turn: Turn, rephrased: RephrasedTurn | None) -> dict[str, Any]:
 
 
 def _passing(rephrasing: Rephrasing, syntax: Syntax) -> Any:
-    """The text alone, or with its commands where they set a slot to another value than the original message did."""
+    """The text alone, or with its origin where it is not the rephraser's, and with its commands where they set a slot
+    to another value than the original message did."""
+    origin = _origin(rephrasing)
     if not rephrasing.differs:
-        return rephrasing.text
-    return {"text": rephrasing.text, "llm_commands": lines_of(rephrasing.label, syntax)}
+        return {"text": rephrasing.text, **origin} if origin else rephrasing.text
+    return {"text": rephrasing.text, **origin, "llm_commands": lines_of(rephrasing.label, syntax)}
 
 
 def _failed(rephrasing: Rephrasing, syntax: Syntax) -> dict[str, Any]:
     commands = {"llm_commands": lines_of(rephrasing.commands, syntax)} if rephrasing.commands else {}
-    return {"text": rephrasing.text, "reason": rephrasing.reason, **commands}
+    return {"text": rephrasing.text, **_origin(rephrasing), "reason": rephrasing.reason, **commands}
+
+
+def _origin(rephrasing: Rephrasing) -> dict[str, str]:
+    return {} if rephrasing.origin == "rephraser" else {"origin": rephrasing.origin}

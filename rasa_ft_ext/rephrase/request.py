@@ -35,10 +35,15 @@ def requests_for(conversations: Iterable[Conversation], num_rephrases: int, temp
     """
     requests = []
     for conversation in conversations:
-        turns = tuple(index for index, turn in conversation.annotated if turn.typed and turn.message.strip())
+        turns = turns_to_rephrase(conversation)
         if turns and num_rephrases > 0:
             requests.append(Request(conversation, turns, _prompt(conversation, turns, num_rephrases, template)))
     return requests
+
+
+def turns_to_rephrase(conversation: Conversation) -> tuple[int, ...]:
+    """The turns that a person typed and the command generator answered."""
+    return tuple(index for index, turn in conversation.annotated if turn.typed and turn.message.strip())
 
 
 def _prompt(conversation: Conversation, turns: Sequence[int], num_rephrases: int, template: str) -> str:

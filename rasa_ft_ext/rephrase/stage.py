@@ -2,7 +2,8 @@
 
 For each conversation the rephraser's LLM is asked once, for all of its messages. Each wording is then put to the
 assistant in the place of the original message. All are kept: those that give the original's commands as passing, the
-others with the reason. A call that fails costs what it was made for and no more.
+others with the reason. A call that fails costs what it was made for and no more. `rasa_ft_ext.rephrase.variety` says
+where more wordings come from.
 
 The stage reads `1_command_annotations` and writes `2_rephrasings`: for every E2E test file a YAML file to look at and,
 beside it, the record that the later stages read. It knows neither Rasa nor where an LLM stands.
@@ -13,35 +14,37 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rasa_ft_ext import prompts
-from rasa_ft_ext.assistant.base import Answer, Assistant
+from rasa_ft_ext.assistant.base import Assistant
 from rasa_ft_ext.conversation import (
     AnnotatedFile,
-    Annotation,
     Conversation,
-    Record,
     RephrasedConversation,
     RephrasedFile,
     RephrasedTurn,
     Rephrasing,
+    SparseRecord,
 )
 from rasa_ft_ext.errors import LLMAnswerError, LLMError
 from rasa_ft_ext.llm.base import LLM, Completion
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rephrase.answer import read_answer
 from rasa_ft_ext.rephrase.calls import call_all
+from rasa_ft_ext.rephrase.checking import Check, Checked, Teacher, contested_turns
 from rasa_ft_ext.rephrase.output import shown
-from rasa_ft_ext.rephrase.request import Request, requests_for
-from rasa_ft_ext.rephrase.verdict import CALL_FAILED, SlotValues, judge, kind, unasked
+from rasa_ft_ext.rephrase.request import Request, requests_for, turns_to_rephrase
+from rasa_ft_ext.rephrase.variety import Variety, slipped, substituted
+from rasa_ft_ext.rephrase.verdict import CALL_FAILED, SlotValues, kind
+from rasa_ft_ext.rephrase.votes import TeacherAgreement, Vote, agreement
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     REPHRASINGS,
     SUMMARY,
     TIMINGS,
     Workspace,
+    read_flow_map,
     read_summary,
     record_path,
     write_json,
@@ -50,18 +53,22 @@ from rasa_ft_ext.workspace import (
 from rasa_ft_ext.yaml import write_yaml
 
 _SILENT = Progress()
+_NOTHING_BESIDES = Variety()
 _EXCERPT = 300
 
 Wordings = tuple[tuple[str, ...], ...]
 """For each turn of a request, the wordings that the rephraser gave."""
 
 
-class RephraseSummary(Record):
+class RephraseSummary(SparseRecord):
     """The numbers of a run.
 
     `failed_calls` counts the calls to either LLM that failed; `reasons` says how many rephrasings failed for which
-    kind of reason.
+    kind of reason. `passing_by_origin` and `failing_by_origin` are there where not all wordings are the rephraser's,
+    `teacher` where the assistant's LLM was asked several times.
     """
+
+    optional = frozenset({"passing_by_origin", "failing_by_origin", "teacher"})
 
     conversations: int
     messages_to_rephrase: int
@@ -71,16 +78,9 @@ class RephraseSummary(Record):
     failed_calls: int
     reasons: dict[str, int]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Check:
-    """One wording that is put to the assistant in the place of a turn's message."""
-
-    conversation: Conversation
-    turn: int
-    annotation: Annotation
-    text: str
+    passing_by_origin: dict[str, int] | None = None
+    failing_by_origin: dict[str, int] | None = None
+    teacher: TeacherAgreement | None = None
 
 
 async def rephrase(
@@ -91,6 +91,7 @@ async def rephrase(
     num_rephrases: int,
     template: str,
     slot_values: SlotValues = "own",
+    variety: Variety = _NOTHING_BESIDES,
     concurrency: int = 16,
     notes: Sequence[str] = (),
     progress: Progress = _SILENT,
@@ -104,6 +105,7 @@ async def rephrase(
         num_rephrases: How many wordings to ask for; 0 asks nobody, and the files hold no rephrasings.
         template: The rephraser's prompt template, see `rasa_ft_ext.rephrase.config`.
         slot_values: What becomes of a wording that sets a slot to another value.
+        variety: Where more wordings come from, and how often the assistant's LLM is asked about each.
         concurrency: How many calls there may be at a time.
         notes: What the summary shall say besides.
         progress: Is told how far the stage is.
@@ -112,7 +114,7 @@ async def rephrase(
         The numbers; those of the earlier run if the workspace already holds just these rephrasings.
 
     Raises:
-        ConfigError: the template fails while it is rendered.
+        ConfigError: the template fails while it is rendered, or listed slot values do not fit the recording.
         LLMUnavailableError: not a single call to one of the two LLMs got through.
         LLMError: no rephrasing came back; a LLMAnswerError where answers came and none could be read.
         WorkspaceError: there are no annotations, or the folder cannot be read or written.
@@ -123,19 +125,26 @@ async def rephrase(
         "slot_values": slot_values,
         "template": prompts.template_id(template),
         "llm": llm.settings,
+        **variety.key(),
     }
     if workspace.is_done(REPHRASINGS, key):
         return read_summary(workspace.folder(REPHRASINGS), RephraseSummary)
     files = workspace.annotations()
     conversations = [conversation for file in files for conversation in file.conversations]
     requests = requests_for(conversations, num_rephrases, template)
+    flow_map = read_flow_map(workspace.folder(ANNOTATIONS))
+    exchanged = list(substituted(conversations, flow_map, variety))  # tells what cannot work before anything is paid
     times = [time.perf_counter()]
     wordings = await _ask_rephraser(requests, llm, num_rephrases, concurrency, progress)
     times.append(time.perf_counter())
-    verdicts = await _check(_checks(requests, wordings), assistant, slot_values, concurrency, progress)
+    teacher = Teacher(assistant, variety.self_consistency, concurrency, progress)
+    checked = await teacher.judge(_new([*_checks(requests, wordings, slot_values), *exchanged]))
+    slips = _new(slipped(conversations, checked, variety, slot_values), checked)
+    checked += await teacher.judge(slips, "Checking noisy wordings") if slips else []
+    recalled = await teacher.recall(conversations) if variety.self_consistency > 1 else {}
     times.append(time.perf_counter())
-    rephrased = _assembled(files, requests, wordings, verdicts)
-    summary = summarise(rephrased, notes)
+    rephrased = _assembled(files, requests, wordings, checked, recalled)
+    summary = summarise(rephrased, notes, _agreement(variety.self_consistency, checked, recalled, rephrased))
     with workspace.writing(REPHRASINGS, key) as folder:
         for annotated, file in zip(files, rephrased, strict=True):
             write_record(record_path(folder, file.file), file)
@@ -146,21 +155,29 @@ async def rephrase(
     return summary
 
 
-def summarise(files: Iterable[RephrasedFile], notes: Sequence[str] = ()) -> RephraseSummary:
+def summarise(
+    files: Iterable[RephrasedFile], notes: Sequence[str] = (), teacher: TeacherAgreement | None = None
+) -> RephraseSummary:
     """Count what is in the files."""
     conversations = [conversation for file in files for conversation in file.conversations]
     turns = [turn for conversation in conversations for turn in conversation.turns]
     rephrasings = [rephrasing for turn in turns for rephrasing in turn.rephrasings]
     reasons = Counter(kind(rephrasing) for rephrasing in rephrasings if not rephrasing.passed)
+    passing = Counter(entry.origin for entry in rephrasings if entry.passed)
+    failing = Counter(entry.origin for entry in rephrasings if not entry.passed)
+    by_others = {entry.origin for entry in rephrasings} - {"rephraser"}
     return RephraseSummary(
         conversations=len(conversations),
         messages_to_rephrase=len(turns),
         rephrasings=len(rephrasings),
-        passing=len(rephrasings) - reasons.total(),
-        failing=reasons.total(),
+        passing=passing.total(),
+        failing=failing.total(),
         failed_calls=sum(entry.problem is not None for entry in conversations) + reasons[CALL_FAILED],
         reasons=dict(sorted(reasons.items())),
-        notes=tuple(notes),
+        notes=(*notes, *(teacher.notes if teacher else ())),
+        passing_by_origin=dict(sorted(passing.items())) if by_others else None,
+        failing_by_origin=dict(sorted(failing.items())) if by_others else None,
+        teacher=teacher,
     )
 
 
@@ -196,58 +213,80 @@ def _nothing_read(answers: Sequence[Completion | LLMError]) -> LLMError:
     )
 
 
-def _checks(requests: Sequence[Request], wordings: Mapping[str, Wordings | LLMError]) -> list[_Check]:
-    checks = []
+def _checks(
+    requests: Sequence[Request], wordings: Mapping[str, Wordings | LLMError], slot_values: SlotValues
+) -> Iterator[Check]:
     for request in requests:
         found = wordings[request.conversation.id]
         if isinstance(found, LLMError):
             continue
         for turn, texts in zip(request.turns, found, strict=True):
             annotation = request.conversation.turns[turn].annotation
-            checks += [_Check(request.conversation, turn, annotation, text) for text in texts if annotation]
-    return checks
+            for text in texts:
+                if annotation is not None:
+                    yield Check(request.conversation, turn, annotation, text, slot_values)
 
 
-async def _check(
-    checks: Sequence[_Check], assistant: Assistant, slot_values: SlotValues, concurrency: int, progress: Progress
-) -> dict[tuple[str, int], list[Rephrasing]]:
-    """The verdicts by conversation and turn, in the order of the wordings."""
-
-    async def ask(check: _Check) -> Answer:
-        return await assistant.ask(check.conversation, check.turn, check.text)
-
-    progress.start("Checking rephrasings", len(checks))
-    answers = await call_all(checks, ask, concurrency=concurrency, progress=progress)
-    verdicts: dict[tuple[str, int], list[Rephrasing]] = {}
-    for check, answer in zip(checks, answers, strict=True):
-        if isinstance(answer, LLMError):
-            verdict = unasked(check.text, answer)
-        else:
-            verdict = judge(check.text, answer, check.annotation, slot_values=slot_values, read=assistant.read)
-        verdicts.setdefault((check.conversation.id, check.turn), []).append(verdict)
-    return verdicts
+def _new(checks: Iterable[Check], before: Sequence[Checked] = ()) -> list[Check]:
+    """The checks whose wording is neither the turn's own nor there already: each is asked about once."""
+    seen = {(entry.check.conversation.id, entry.check.turn, entry.check.text) for entry in before}
+    kept = []
+    for check in checks:
+        place = (check.conversation.id, check.turn, check.text)
+        if place not in seen and check.text != check.conversation.turns[check.turn].message:
+            seen.add(place)
+            kept.append(check)
+    return kept
 
 
 def _assembled(
     files: Sequence[AnnotatedFile],
     requests: Sequence[Request],
     wordings: Mapping[str, Wordings | LLMError],
-    verdicts: Mapping[tuple[str, int], Sequence[Rephrasing]],
+    checked: Sequence[Checked],
+    recalled: Mapping[tuple[str, int], Vote],
 ) -> list[RephrasedFile]:
-    asked = {request.conversation.id: request for request in requests}
+    asked = {request.conversation.id for request in requests}
+    verdicts: dict[tuple[str, int], list[Rephrasing]] = {}
+    for entry in checked:
+        verdicts.setdefault((entry.check.conversation.id, entry.check.turn), []).append(entry.rephrasing)
+
+    def turn_of(conversation: Conversation, turn: int, problem: str | None) -> RephrasedTurn:
+        found = tuple(verdicts.get((conversation.id, turn), ()))
+        is_missed = conversation.id in asked and not problem and all(entry.origin != "rephraser" for entry in found)
+        missing = "the rephraser's answer holds no rephrasing of this message" if is_missed else None
+        message = conversation.turns[turn].message
+        return RephrasedTurn(turn=turn, message=message, rephrasings=found, problem=missing)
 
     def one(conversation: Conversation) -> RephrasedConversation:
-        request, found = asked.get(conversation.id), wordings.get(conversation.id)
-        problem = f"the rephraser's LLM: {found}" if isinstance(found, LLMError) else None
-        turns = []
-        for turn in request.turns if request else ():
-            rephrasings = tuple(verdicts.get((conversation.id, turn), ()))
-            missing = None if rephrasings or problem else "the rephraser's answer holds no rephrasing of this message"
-            message = conversation.turns[turn].message
-            turns.append(RephrasedTurn(turn=turn, message=message, rephrasings=rephrasings, problem=missing))
-        return RephrasedConversation(id=conversation.id, turns=tuple(turns), problem=problem)
+        failed = wordings.get(conversation.id)
+        problem = f"the rephraser's LLM: {failed}" if isinstance(failed, LLMError) else None
+        turns = [
+            turn_of(conversation, turn, problem)
+            for turn in turns_to_rephrase(conversation)
+            if conversation.id in asked or (conversation.id, turn) in verdicts
+        ]
+        contested = contested_turns(conversation, recalled)
+        return RephrasedConversation(id=conversation.id, turns=tuple(turns), problem=problem, contested=contested)
 
     return [
         RephrasedFile(file=file.source.file, conversations=tuple(one(entry) for entry in file.conversations))
         for file in files
     ]
+
+
+def _agreement(
+    times: int,
+    checked: Sequence[Checked],
+    recalled: Mapping[tuple[str, int], Vote],
+    rephrased: Iterable[RephrasedFile],
+) -> TeacherAgreement | None:
+    if times == 1:
+        return None
+    contested = [
+        f"{conversation.id}, message {turn.turn + 1}: {turn.reason}"
+        for file in rephrased
+        for conversation in file.conversations
+        for turn in conversation.contested
+    ]
+    return agreement(times, [entry.vote for entry in checked], list(recalled.values()), contested)

@@ -23,6 +23,7 @@ OTHER_COMMANDS = "other commands"
 OTHER_VALUES = "other slot values"
 NOT_READABLE = "cannot be read back"
 CALL_FAILED = "call failed"
+NO_MAJORITY = "no majority"
 
 
 def judge(
@@ -43,7 +44,7 @@ def judge(
         read: Reads a completion as the assistant does: the label must survive being written and read again.
     """
     expected = annotation.labels
-    own = _effective(answer.commands, annotation)
+    own = effective(answer.commands, annotation)
     values = value_difference(expected, own)
     label = expected if slot_values == "original" else own
     differing = difference(expected, own)
@@ -64,12 +65,17 @@ def unasked(text: str, error: LLMError) -> Rephrasing:
     return Rephrasing(text=text, passed=False, reason=f"{CALL_FAILED}: {error}")
 
 
+def undecided(text: str, told: str) -> Rephrasing:
+    """The verdict on a wording to which the LLM said something else each time; `told` says what."""
+    return Rephrasing(text=text, passed=False, reason=f"{NO_MAJORITY}: {told}")
+
+
 def kind(rephrasing: Rephrasing) -> str:
     """Of what kind the reason is for which a rephrasing failed."""
     return (rephrasing.reason or "").partition(":")[0]
 
 
-def _effective(commands: Sequence[Command], annotation: Annotation) -> tuple[Command, ...]:
+def effective(commands: Sequence[Command], annotation: Annotation) -> tuple[Command, ...]:
     """The commands less those that the assistant threw away at this turn, whatever value they set a slot to."""
     kept_slots = {command.args[0] for command in annotation.labels if command.type == "SetSlot"}
     slots = {command.args[0] for command in annotation.dropped if command.type == "SetSlot"} - kept_slots

@@ -1,4 +1,4 @@
-"""`report.html`: one file that a person opens, without scripts and without a network.
+"""`report.html`: one file that a person opens, without a network; its only scripts are our own, named by their hashes.
 
     write_report(Path("output"))        # of what is there
 
@@ -14,12 +14,19 @@ from pathlib import Path
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.errors import WorkspaceError
 from rasa_ft_ext.files import write_whole
-from rasa_ft_ext.report import evaluation, monitoring
+from rasa_ft_ext.report import coverage, data, evaluation, monitoring, overview
 from rasa_ft_ext.report.sections import Section, environment, section
 
 REPORT = "report.html"
 
-SECTIONS: tuple[Callable[[Path], Iterable[Section]], ...] = (evaluation.sections, monitoring.sections)
+# In the order of the page: verdicts first, then what there is to look up.
+SECTIONS: tuple[Callable[[Path], Iterable[Section]], ...] = (
+    overview.sections,
+    coverage.sections,
+    evaluation.sections,
+    monitoring.sections,
+    data.sections,
+)
 
 
 def write_report(output: Path) -> Path:
@@ -34,9 +41,13 @@ def write_report(output: Path) -> Path:
     sections = [part for of_stage in SECTIONS for part in _parts(of_stage, output)]
     if not sections:
         raise WorkspaceError(
-            f"There is nothing to show in {output}. Run `rasa-ft evaluate` or `rasa-ft monitor` first."
+            f"There is nothing to show in {output}. Run `rasa-ft prepare-data` first, or give the output folder of a "
+            "run that has."
         )
-    html = environment().get_template("page.html.jinja2").render(sections=sections, version=__version__)
+    scripts = tuple(dict.fromkeys(script for part in sections for script in part.scripts))
+    html = (
+        environment().get_template("page.html.jinja2").render(sections=sections, scripts=scripts, version=__version__)
+    )
     path = output / REPORT
     write_whole(path, html)
     return path

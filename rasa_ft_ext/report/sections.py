@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,19 +16,40 @@ from rasa_ft_ext.report import words
 
 
 @dataclass(frozen=True)
+class Script:
+    """A script of ours. The page's policy names its hash, so that no other one runs."""
+
+    source: Markup
+
+    @property
+    def policy(self) -> str:
+        """What `script-src` must name, such as `'sha256-...'`."""
+        digest = hashlib.sha256(self.source.encode("utf-8")).digest()
+        return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+@dataclass(frozen=True)
 class Section:
-    """One part of the page: its anchor, its title, and its HTML."""
+    """One part of the page: its anchor, its title, its HTML, and the scripts that it needs."""
 
     id: str
     title: str
     html: Markup
+    scripts: tuple[Script, ...] = ()
 
 
-def section(id: str, title: str, template: str, **values: Any) -> Section:
+def section(id: str, title: str, template: str, *, scripts: tuple[Script, ...] = (), **values: Any) -> Section:
     """Make a section of a macro: `template` is `FILE.MACRO`, and `values` are its arguments."""
     file, _, macro = template.partition(".")
     module = environment().get_template(f"{file}.html.jinja2").module
-    return Section(id, title, Markup(getattr(module, macro)(**values)))  # the macro has escaped it
+    return Section(id, title, Markup(getattr(module, macro)(**values)), scripts)  # the macro has escaped it
+
+
+@cache
+def script(name: str) -> Script:
+    """One of the scripts beside the templates; it stands in the page as it is, so it must not name `</script`."""
+    path = files("rasa_ft_ext.report") / "templates" / name
+    return Script(Markup(path.read_text(encoding="utf-8")))
 
 
 @cache

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rasa_ft_ext.conversation import Conversation, Example
 from rasa_ft_ext.errors import WorkspaceError
+from rasa_ft_ext.prompts import without_clock
 
 Feature = tuple[str, str]
 """What is to be learned: one of `KINDS`, and a name."""
 
 KINDS = ("commands", "flows", "slots")
-
-_CLOCK = re.compile(r"^\W*current (?:date|time|day)\b.*$|\b\d{1,2}:\d{2}:\d{2}\b", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +52,15 @@ class Assignment:
 
 
 def assign(
-    conversations: Iterable[Conversation], examples: Iterable[Example], train_frac: float, seed: int
+    conversations: Iterable[Conversation],
+    examples: Iterable[Example],
+    train_frac: float,
+    seed: int,
+    tied: Iterable[tuple[str, str]] = (),
 ) -> Assignment:
     """Assign every group of test cases to a side; the order of the arguments' entries does not matter.
+
+    `tied` are pairs of tests that are kept on one side for other reasons than a shared example.
 
     Training never gets more than `train_frac` of the examples, unless it must to have every feature, and comes as
     near to it as whole groups allow. One exception: where that leaves it with less than half of its share, because
@@ -66,7 +70,7 @@ def assign(
     Raises:
         WorkspaceError: the examples do not fit the conversations, or hold one twice.
     """
-    groups, idle = grouped(list(conversations), list(examples))
+    groups, idle = grouped(list(conversations), list(examples), tied)
     random.Random(seed).shuffle(groups)
     if train_frac >= 1:
         return Assignment(tuple(groups), (), (), tuple(idle))
@@ -86,7 +90,9 @@ def assign(
     )
 
 
-def grouped(conversations: list[Conversation], examples: list[Example]) -> tuple[list[Group], list[str]]:
+def grouped(
+    conversations: list[Conversation], examples: list[Example], tied: Iterable[tuple[str, str]] = ()
+) -> tuple[list[Group], list[str]]:
     """Put together the test cases that share a prompt; return the groups, and the tests that give no example.
 
     Tests are tied when they gave the same example (`also_in`) or examples with the same prompt. A prompt that differs
@@ -96,13 +102,15 @@ def grouped(conversations: list[Conversation], examples: list[Example]) -> tuple
     examples = sorted(examples, key=example_order)
     ties = _Ties(conversation.id for conversation in conversations)
     _check(ties, examples)
+    for one, other in tied:
+        ties.tie(one, other)
     holders: dict[str, str] = {}
     for example in examples:
-        ties.tie(example.test, holders.setdefault(_timeless(example.prompt), example.test), *example.also_in)
+        ties.tie(example.test, holders.setdefault(without_clock(example.prompt), example.test), *example.also_in)
     own = {example.test for example in examples}
     for conversation in conversations:
         if conversation.id not in own:
-            prompts = (_timeless(turn.annotation.prompt) for _, turn in conversation.annotated if turn.annotation)
+            prompts = (without_clock(turn.annotation.prompt) for _, turn in conversation.annotated if turn.annotation)
             ties.tie(conversation.id, *(holders[prompt] for prompt in prompts if prompt in holders))
     groups: list[Group] = []
     idle: list[str] = []
@@ -115,6 +123,16 @@ def grouped(conversations: list[Conversation], examples: list[Example]) -> tuple
         else:
             idle.extend(tests)
     return groups, sorted(idle)
+
+
+def without(assignment: Assignment, dropped: Sequence[Example]) -> Assignment:
+    """The same assignment with some of validation's examples left out; its tests stay."""
+    gone = {example_order(example) for example in dropped}
+    validation = []
+    for group in assignment.validation:
+        kept = tuple(example for example in group.examples if example_order(example) not in gone)
+        validation.append(Group(group.tests, kept, features(kept)))
+    return replace(assignment, validation=tuple(validation))
 
 
 def features(examples: Iterable[Example]) -> frozenset[Feature]:
@@ -186,10 +204,6 @@ def _check(ties: _Ties, examples: Sequence[Example]) -> None:
             f"The dataset holds an example twice: turn {twice[0].turn} of {twice[0].test!r}, variant "
             f"{twice[0].variant} ({len(twice)} rows are concerned). Run `rasa-ft dataset` again."
         )
-
-
-def _timeless(prompt: str) -> str:
-    return _CLOCK.sub("", prompt)
 
 
 class _Ties:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from pydantic import Field
+
 from rasa_ft_ext.conversation import Example, Record
 from rasa_ft_ext.split.assignment import KINDS, Assignment, Feature, Group, features
 
@@ -15,7 +17,8 @@ class SplitSummary(Record):
     `groups` counts the sets of test cases that share an example. `train_commands` and `val_commands` count commands
     by type. `missing_in_train` and `only_in_train` name what can be learned, by kind (commands, flows, slots).
     `test_folders` are the folders, seen from the stage's own, to give to `rasa test e2e` one by one. `renamed` maps
-    the id of a test to its new `file::name` where that is not the original.
+    the id of a test to its new `file::name` where that is not the original. `dropped` counts the examples that are left
+    out of validation as training has nearly the same. `findings` counts what the checks found, by kind, without notes.
     """
 
     train_examples: int
@@ -31,11 +34,19 @@ class SplitSummary(Record):
     only_in_train: dict[str, tuple[str, ...]]
     test_folders: tuple[str, ...]
     renamed: dict[str, str]
+    dropped: int = 0
+    findings: dict[str, int] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def summarize(
-    assignment: Assignment, train_frac: float, *, test_folders: Iterable[str], renamed: Mapping[str, str]
+    assignment: Assignment,
+    train_frac: float,
+    *,
+    test_folders: Iterable[str],
+    renamed: Mapping[str, str],
+    dropped: int = 0,
+    findings: Mapping[str, int] | None = None,
 ) -> SplitSummary:
     """Count what went where, and put into words what is not as one would expect."""
     train, val = examples_of(assignment.train), examples_of(assignment.validation)
@@ -54,6 +65,8 @@ def summarize(
         only_in_train=_by_kind(features(train) - features(val)) if val else {},
         test_folders=tuple(test_folders),
         renamed=dict(renamed),
+        dropped=dropped,
+        findings=dict(findings or {}),
     )
     return summary.model_copy(update={"notes": tuple(_notes(summary, assignment))})
 
@@ -91,6 +104,11 @@ def _notes(summary: SplitSummary, assignment: Assignment) -> Iterable[str]:
             f"Training holds {summary.train_examples} of {total} examples, less than {summary.train_frac:.0%}: tests "
             f"that share an example stay together, and the largest such group has {largest} examples."
         )
+    if summary.dropped:
+        yield f"{summary.dropped} examples are left out of validation: training has nearly the same."
+    if summary.findings:
+        told = ", ".join(f"{kind} {count}" for kind, count in summary.findings.items())
+        yield f"The checks found faults in the data ({told}): see `rasa-ft check-data` or checks.json."
     if assignment.idle:
         yield (
             f"{len(assignment.idle)} tests give no example and stand with the training tests: "

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from rasa_ft_ext.annotate.stage import FAILED_TESTS, AnnotateSummary, annotate
 from rasa_ft_ext.conversation import AssistantCard, Conversation, FailedTest, TestFile
 from rasa_ft_ext.errors import AssistantError, ForeignResultsError, LLMUnavailableError
+from rasa_ft_ext.flow_map import FlowMap
 from rasa_ft_ext.workspace import ANNOTATIONS, SUMMARY, TIMINGS, Workspace
 from tests.builders import assistant_card, contents, conversation, failed, said
 
@@ -56,6 +57,7 @@ class FakeRunner:
 
     def __init__(self, *, together: int = 1, seconds: float = 0.5, fingerprint: str = "model") -> None:
         self.card: AssistantCard = assistant_card().model_copy(update={"fingerprint": fingerprint})
+        self.flow_map = FlowMap(flows=())
         self.begun: list[str] = []
         self.beside: list[int] = []
         self._running = 0

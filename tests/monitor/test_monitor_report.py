@@ -64,16 +64,21 @@ def test_monitor_writes_the_report(tmp_path: Path) -> None:
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
 
     assert re.findall(r"<h2>(.*?)</h2>", html) == [
+        "The data",
         "What users say now",
         "Day by day",
         "Flows never trained",
         "The worst messages",
+        "What the examples hold",
+        "Conversations",
+        "The run",
     ]
     assert "My suitcase, call PHONE_1" in html
     assert "0170" not in html
     assert "50.0 % (1)" in html
     assert "flows that were never trained" in html[: html.index("<table")]
-    assert "<script" not in html
+    assert NASTY not in html
+    assert "<script>alert" not in html
 
 
 def test_everything_that_users_or_flows_bring_is_escaped(tmp_path: Path) -> None:

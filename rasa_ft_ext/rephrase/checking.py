@@ -1,0 +1,110 @@
+"""Put wordings to the assistant, once or several times each, and judge what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rasa_ft_ext.assistant.base import Answer, Assistant
+from rasa_ft_ext.conversation import Annotation, ContestedTurn, Conversation, Origin, Rephrasing
+from rasa_ft_ext.progress import Progress
+from rasa_ft_ext.rephrase.calls import call_all
+from rasa_ft_ext.rephrase.verdict import SlotValues, judge, unasked, undecided
+from rasa_ft_ext.rephrase.votes import Vote, against_recorded, vote
+
+
+@dataclass(frozen=True)
+class Check:
+    """One wording that is put to the assistant in the place of a turn's message.
+
+    `annotation` holds the commands that are expected, which are not the recorded ones where a slot's value was
+    exchanged. `differs` says that these set a slot to another value than the original message did.
+    """
+
+    conversation: Conversation
+    turn: int
+    annotation: Annotation
+    text: str
+    slot_values: SlotValues
+    origin: Origin = "rephraser"
+    differs: bool = False
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A wording with its verdict, and with what was said to it."""
+
+    check: Check
+    rephrasing: Rephrasing
+    vote: Vote
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The assistant as one who is asked, so many times about each message, so many calls at a time."""
+
+    assistant: Assistant
+    times: int
+    concurrency: int
+    progress: Progress
+
+    async def judge(self, checks: Sequence[Check], what: str = "Checking rephrasings") -> list[Checked]:
+        """Ask about wordings, and judge them, in their order."""
+        asked = [(check.conversation, check.turn, check.text) for check in checks]
+        votes = await self._votes(asked, [check.annotation for check in checks], what)
+        return [Checked(check, self._verdict(check, found), found) for check, found in zip(checks, votes, strict=True)]
+
+    async def recall(self, conversations: Iterable[Conversation]) -> dict[tuple[str, int], Vote]:
+        """Ask about the original messages again; the votes by the conversation's id and the turn."""
+        turns = [
+            (conversation, index, turn.message, turn.annotation)
+            for conversation in conversations
+            for index, turn in conversation.annotated
+            if turn.annotation is not None
+        ]
+        asked = [(conversation, index, message) for conversation, index, message, _ in turns]
+        votes = await self._votes(asked, [annotation for *_, annotation in turns], "Asking about the messages again")
+        return {(conversation.id, index): found for (conversation, index, _), found in zip(asked, votes, strict=True)}
+
+    async def _votes(
+        self, asked: Sequence[tuple[Conversation, int, str]], annotations: Sequence[Annotation], what: str
+    ) -> list[Vote]:
+        async def ask(job: tuple[Conversation, int, str]) -> Answer:
+            return await self.assistant.ask(*job)
+
+        jobs = [job for job in asked for _ in range(self.times)]
+        self.progress.start(what, len(jobs))
+        results = await call_all(jobs, ask, concurrency=self.concurrency, progress=self.progress)
+        return [
+            vote(results[place * self.times : (place + 1) * self.times], annotation)
+            for place, annotation in enumerate(annotations)
+        ]
+
+    def _verdict(self, check: Check, found: Vote) -> Rephrasing:
+        winner = found.winner
+        if winner is not None:
+            verdict = judge(
+                check.text, winner, check.annotation, slot_values=check.slot_values, read=self.assistant.read
+            )
+        elif found.errors:
+            verdict = unasked(check.text, found.errors[0])
+        else:
+            verdict = undecided(check.text, found.told)
+        return verdict.model_copy(
+            update={
+                "origin": check.origin,
+                "differs": verdict.passed and (verdict.differs or check.differs),
+                "answers": found.texts if self.times > 1 else (),
+            }
+        )
+
+
+def contested_turns(conversation: Conversation, votes: Mapping[tuple[str, int], Vote]) -> tuple[ContestedTurn, ...]:
+    """The turns whose own message is left out, as what was said to it again speaks against it."""
+    contested = []
+    for index, turn in conversation.annotated:
+        found = votes.get((conversation.id, index))
+        reason = against_recorded(found, turn.annotation) if found and turn.annotation else None
+        if found and reason:
+            contested.append(ContestedTurn(turn=index, reason=reason, answers=found.texts))
+    return tuple(contested)

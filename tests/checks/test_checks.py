@@ -1,0 +1,260 @@
+"""Each check on small rows: what is a fault, and what only looks like one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rasa_ft_ext import commands as language
+from rasa_ft_ext.checks.balance import balance_of, check_balance
+from rasa_ft_ext.checks.contradictions import check_contradictions
+from rasa_ft_ext.checks.diversity import check_diversity, diversity_of
+from rasa_ft_ext.checks.duplicates import check_duplicates
+from rasa_ft_ext.checks.entries import Entry, entries_of
+from rasa_ft_ext.checks.findings import Side
+from rasa_ft_ext.checks.grounding import check_values
+from rasa_ft_ext.checks.known import Known, known_of
+from rasa_ft_ext.checks.lengths import Context, check_lengths, lengths_of
+from rasa_ft_ext.checks.names import check_names
+from rasa_ft_ext.conversation import Example, RephrasedFile
+from rasa_ft_ext.flow_map import FlowMap, MappedSlot
+from tests.builders import annotated_file, assistant_card, conversation, prompt, rephrased, rephrasing, said
+
+KNOWN = Known(
+    flows=frozenset({"book_car", "book_hotel"}),
+    slots=frozenset({"city", "day", "people", "paid", "size"}),
+    values={"size": frozenset({"small", "big"})},
+    described={"city": "Basel or Chur, whatever the user calls it"},
+    held={("cars.yml::a", 0): ("Grand Hotel",)},
+)
+
+
+def example(says: str, *messages: str, **fields: Any) -> Example:
+    commands = language.read(says, "v1")
+    defaults: dict[str, Any] = {"test": "cars.yml::a", "turn": 0, "step": 0, "variant": 0, "made_by": "recorded"}
+    return Example(
+        message=messages[-1],
+        original_message=messages[-1],
+        completion=language.write(commands, "v1"),
+        commands=commands,
+        syntax="v1",
+        **{"prompt": prompt(*messages), **defaults, **fields},
+    )
+
+
+def rows(*examples: Example, side: Side = "train") -> list[Entry]:
+    return entries_of({side: list(examples)})
+
+
+@pytest.mark.parametrize(
+    ("value", "messages"),
+    [
+        ("Zurich", ["nach Zürich!"]),
+        ("New York City", ["to NYC please"]),
+        ("as soon as possible", ["asap"]),
+        ("Basel", ["to Bsael"]),
+        ("Geneva", ["nach Genf"]),
+        ("Tokyo", ["東京まで"]),
+        ("東京", ["東京まで"]),
+        ("Chur", ["the town with the C"]),
+        ("Grand Hotel", ["the first one"]),
+        ("John Smith", ["Smith, John"]),
+        ("john@example.com", ["john at example dot com"]),
+        ("LX 332", ["lx332"]),
+        ("1000", ["1,000 francs"]),
+        ("21", ["twenty-one of us"]),
+        ("2", ["my wife and I"]),
+        ("2", ["for two people"]),
+        ("3", ["me and two kids"]),
+        ("2", ["May 3 to May 5, my wife and I"]),
+        ("2024-08-01", ["1 August"]),
+        ("2024-08-01", ["on the first of August"]),
+        ("2024-08-01", ["8月1日"]),
+        ("01.08.2024", ["am ersten August"]),
+        ("2024-06-07", ["tomorrow"]),
+        ("2024-06-07", ["on Thursday, for three nights"]),
+        ("Friday", ["on fridays"]),
+        ("15:30", ["half past three"]),
+        ("True", ["sure"]),
+        ("book_hotel", ["the other one"]),
+        ("Basel", ["to Basel", "yes"]),
+    ],
+)
+def test_a_value_that_is_written_in_another_way_is_no_fault(value: str, messages: list[str]) -> None:
+    assert not list(check_values(rows(example(f"SetSlot(city, {value})", *messages)), KNOWN))
+
+
+@pytest.mark.parametrize(
+    ("value", "messages"),
+    [
+        ("Lisbon", ["to Basel"]),
+        ("LX318", ["LX332 please"]),
+        ("東京", ["to Bern"]),
+        ("5", ["8 people"]),
+        ("77", ["my wife and I"]),
+        ("2024-09-01", ["1 August"]),
+        ("2024-08-11", ["1 August"]),
+        ("June 3", ["May 3 to May 5"]),
+        ("2024-06-05", ["on 2024-06-03"]),
+        ("Hotel Euler", ["a hotel"]),
+    ],
+)
+def test_a_value_that_nobody_said_is_found(value: str, messages: list[str]) -> None:
+    entries = rows(example(f"SetSlot(city, {value})", *messages, test="cars.yml::b"))
+
+    (finding,) = check_values(entries, Known(KNOWN.flows, KNOWN.slots))
+
+    assert (finding.kind, finding.severity) == ("ungrounded value", "warning")
+    assert value in finding.text
+    assert messages[-1] in finding.text
+
+
+@pytest.mark.parametrize(
+    ("says", "severity"),
+    [
+        ("StartFlow(book_train)", "problem"),
+        ("Clarify(book_car, book_train)", "problem"),
+        ("SetSlot(colour, red)", "problem"),
+        ("SetSlot(size, huge)", "problem"),
+        ("SetSlot(size, gigantic)", "note"),
+        ("SetSlot(size, Big)", None),
+        ("SetSlot(size, None)", None),
+        ("StartFlow(book_car)", None),
+        ("CancelFlow()", None),
+    ],
+)
+def test_names_that_the_assistant_does_not_have_are_found(says: str, severity: str | None) -> None:
+    found = list(check_names(rows(example(says, "the gigantic one")), KNOWN))
+
+    assert [finding.severity for finding in found] == ([severity] if severity else [])
+
+
+def test_what_an_assistant_has_is_taken_from_the_recording_and_the_map_of_its_flows() -> None:
+    booked = conversation(said("hi", "StartFlow(book_car)"))
+    annotation = booked.turns[0].annotation
+    assert annotation is not None
+    slots = [{"name": "size", "value": "big", "type": "categorical", "allowed_values": "['Small', 'big']"}]
+    annotation = annotation.model_copy(update={"variables": {"flow_slots": slots}})
+    booked = booked.model_copy(update={"turns": (booked.turns[0].model_copy(update={"annotation": annotation}),)})
+    mapped = FlowMap(flows=(), slots=(MappedSlot(name="paid", type="bool"),))
+
+    known = known_of(assistant_card(), [annotated_file(booked)], mapped)
+
+    assert known.flows == {"book_car", "book_hotel"}
+    assert known.slots == {"city", "paid"}
+    assert known.values == {"size": {"small", "big"}, "paid": {"true", "false"}}
+    assert known.held == {(booked.id, 0): ("big",)}
+
+
+def test_prompts_that_differ_in_the_clock_only_contradict_each_other() -> None:
+    one, other = (f"It is 13:45:0{second}.\n{prompt('the big one')}" for second in (1, 2))
+    entries = rows(
+        example("SetSlot(size, big)", "the big one", prompt=one),
+        example("StartFlow(book_hotel)", "the big one", prompt=other, test="cars.yml::b"),
+    )
+
+    (finding,) = check_contradictions(entries)
+
+    assert finding.severity == "problem"
+    assert finding.place.test == "cars.yml::b"
+    assert "cars.yml::a" in finding.text
+
+
+def test_other_words_before_the_same_message_may_be_the_reason_for_other_commands() -> None:
+    same = example("SetSlot(size, big)", "a car", "the big one")
+    other = example("SetSlot(size, small)", "some car", "The  big one")
+
+    assert [finding.severity for finding in check_contradictions(rows(same, other))] == ["warning"]
+
+
+def test_the_place_of_a_slot_among_the_commands_contradicts_nothing() -> None:
+    first = example("StartFlow(book_car)\nSetSlot(city, Basel)", "a car in Basel")
+    second = example("SetSlot(city, Basel)\nStartFlow(book_car)", "a car in Basel")
+
+    assert not list(check_contradictions(rows(first, second)))
+
+
+@pytest.mark.parametrize(
+    ("messages", "found"),
+    [
+        (["I would like to rent a car in Basel!", "yes"], True),
+        (["i would like to rent a car in basel", "YES."], True),
+        (["I would like to rent a cat in Basel", "yes"], True),
+        (["I would like to rent a car in Basel", "yes", "yes"], False),
+        (["Could I get a car in Basel?", "yes"], False),
+        (["I would like to rent a car in Basel", "sure"], False),
+    ],
+)
+def test_rows_whose_messages_are_all_nearly_the_same_are_found(messages: list[str], found: bool) -> None:
+    first = example("SetSlot(paid, True)", "I would like to rent a car in Basel", "yes")
+    second = example("SetSlot(paid, True)", *messages, variant=1)
+    within = [finding.severity for finding in check_duplicates(rows(first, second))]
+    across = [
+        (finding.kind, finding.severity, finding.place.row)
+        for finding in check_duplicates(entries_of({"train": [first], "validation": [second]}))
+    ]
+
+    assert within == (["warning"] if found else [])
+    assert across == ([("near-duplicate", "problem", "ft_splits/val.jsonl line 1")] if found else [])
+
+
+def test_rows_that_are_nearly_the_same_with_other_commands_are_none() -> None:
+    first = example("SetSlot(day, May 3)", "I would like the car on May 3")
+    second = example("SetSlot(day, May 5)", "I would like the car on May 5")
+
+    assert not list(check_duplicates(rows(first, second)))
+
+
+def test_a_prompt_of_training_in_validation_is_a_leak_whatever_its_commands() -> None:
+    seen, measured = example("SetSlot(size, big)", "the big one"), example("CancelFlow()", "the big one")
+
+    (finding,) = check_duplicates(entries_of({"train": [seen], "validation": [measured]}))
+
+    assert (finding.kind, finding.severity) == ("leak", "problem")
+    assert [found.kind for found in check_duplicates(entries_of({"train": [seen], "validation": [seen]}))] == ["leak"]
+
+
+def test_rephrasings_that_only_repeat_are_counted_for_each_message() -> None:
+    booked = conversation(said("a car in Basel", "CancelFlow()"), said("yes", "CancelFlow()"))
+    texts = {
+        0: ["A car, in Basel!", "I need to rent something in Basel", "I need to rent something in basel."],
+        1: ["sure", "go ahead", "fine by me"],
+    }
+    found = {turn: [rephrasing(text, "CancelFlow()") for text in own] for turn, own in texts.items()}
+    found[1].append(rephrasing("yes", "CancelFlow()", passed=False))
+
+    turns = list(diversity_of([RephrasedFile(file=booked.file, conversations=(rephrased(booked, found),))]))
+
+    assert [(turn.turn, turn.rephrasings, turn.repeated) for turn in turns] == [(0, 3, 2), (1, 3, 0)]
+    assert turns[0].diversity < 0.7 < turns[1].diversity
+    (finding,) = check_diversity(turns)
+    assert (finding.kind, finding.severity, finding.place.turn) == ("repetition", "warning", 0)
+
+
+def test_rows_that_do_not_fit_the_context_are_named() -> None:
+    entries = rows(example("CancelFlow()", "no"), example("CancelFlow()", "no " * 50))
+    context = Context("tiny", str.split, 60)
+    lengths = lengths_of(entries, context)
+
+    (finding,) = check_lengths(entries, lengths, context)
+
+    assert lengths[0] < 60 < lengths[1]
+    assert finding.place.row == "ft_splits/train.jsonl line 2"
+    assert f"{lengths[1]}" in finding.text
+
+
+def test_balance_counts_rows_and_says_what_cannot_be_learned_or_measured() -> None:
+    train = [example("StartFlow(book_car)\nSetSlot(city, Basel)\nSetSlot(city, Bern)", "a")] * 3
+    validation = [example("StartFlow(book_hotel)", "b")]
+    balance = balance_of(entries_of({"train": train, "validation": validation}))
+
+    assert balance["flows"] == {"book_car": (3, 0), "book_hotel": (0, 1)}
+    assert balance["slots"] == {"city": (3, 0)}
+    found = {finding.text.split(" is ")[0]: finding.severity for finding in check_balance(balance, divided=True)}
+    assert found == {
+        "The command SetSlot": "note",
+        "The flow book_car": "note",
+        "The flow book_hotel": "warning",
+        "The slot city": "note",
+    }

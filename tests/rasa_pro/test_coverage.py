@@ -1,0 +1,180 @@
+"""The coverage gate on real assistants: what is mapped, what is counted, and `rasa test e2e --coverage-report`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rasa")
+
+from rasa_ft_ext.cli import rasa_plugin as plugin
+from rasa_ft_ext.coverage.count import Tested, count
+from rasa_ft_ext.coverage_results import COVERAGE_FILE, Coverage
+from rasa_ft_ext.rasa_pro.coverage import Watched, watching
+from rasa_ft_ext.rasa_pro.flow_map import flow_map
+from rasa_ft_ext.workspace import read_flow_map, read_record
+from tests.rasa_pro.projects import REPOSITORY, Project
+
+RECORDED = REPOSITORY / "assistant_example" / "annotations"
+
+
+def e2e_parser() -> argparse.ArgumentParser:
+    """The parser of `rasa test e2e`, as Rasa makes it and the plug-in changes it."""
+    from rasa.cli import e2e_test, llm_fine_tuning, test
+
+    subparsers = argparse.ArgumentParser(prog="rasa").add_subparsers()
+    test.add_subparser(subparsers, parents=[])
+    e2e_test.add_subparser(subparsers, parents=[])
+    llm_fine_tuning.add_subparser(subparsers, parents=[])
+    plugin.refine_cli(subparsers, [])
+    parser: argparse.ArgumentParser = plugin._below(subparsers, "test").choices["e2e"]
+    return parser
+
+
+def run_e2e(project: Project, tests: Path, *flags: str) -> int:
+    """`rasa test e2e` on a project, in this process; its exit code."""
+    words = [str(tests), "--model", "models", "--coverage-output-path", "results", *flags]
+    args = e2e_parser().parse_args(words)
+    with project.entered(), project.at_home():
+        try:
+            args.func(args)
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def results(example: Project) -> Iterator[Path]:
+    folder = example.path / "results"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def stubbing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RASA_PRO_BETA_STUB_CUSTOM_ACTION", "true")
+
+
+def test_the_recorded_map_is_that_of_the_assistant(example: Project) -> None:
+    """If this fails, the assistant's flows changed: run scripts/record_example.py."""
+    with example.open(stubbed=True) as live:
+        assert live.assistant.flow_map == read_flow_map(RECORDED)
+
+
+def test_files_and_lines_are_those_of_the_project(example: Project) -> None:
+    with example.open(stubbed=True) as live:
+        flows = live.assistant.flow_map.flows
+    for flow in flows:
+        assert flow.file is not None
+        assert flow.line is not None
+        lines = (example.path / flow.file).read_text(encoding="utf-8").splitlines()
+        assert lines[flow.line - 1].strip() == f"{flow.id}:"
+        for step in flow.steps:
+            assert step.line is not None
+            shown = lines[step.line - 1]
+            assert shown.strip().startswith("-")
+            of_step = " ".join(lines[step.line - 1 : step.line + 1])
+            assert (step.slot or step.action or step.flow or step.kind) in of_step
+
+
+def test_rasas_command_gets_the_gate(example: Project, results: Path, stubbing: None) -> None:
+    tests = example.tests / "cars" / "corrections.yml"
+
+    assert run_e2e(example, tests, "--coverage-report", "--coverage-gate") == 2
+
+    coverage = read_record(results / COVERAGE_FILE, Coverage)
+    assert coverage.tests > 0
+    assert {check.kind for check in coverage.failures} == {"total", "flow", "command"}
+    car = next(flow for flow in coverage.flows if flow.id == "search_rental_car")
+    assert 0 < car.visited < car.steps
+    assert all(gap.file == "data/flows/cars.yml" and gap.line for gap in car.missing)
+    assert {"coverage.md", "junit.xml", "coverage_report_for_passed_tests.csv"} <= {p.name for p in results.iterdir()}
+
+
+def test_a_threshold_that_is_reached_ends_with_0(example: Project, results: Path, stubbing: None) -> None:
+    tests = example.tests / "cars" / "corrections.yml"
+
+    assert run_e2e(example, tests, "--min-coverage", "1") == 0
+
+    assert read_record(results / COVERAGE_FILE, Coverage).checks
+
+
+def test_failed_tests_end_with_1_and_do_not_count(example: Project, results: Path, tmp_path: Path) -> None:
+    tests = tmp_path / "failing.yml"
+    tests.write_text(
+        "test_cases:\n  - test_case: wrong\n    steps:\n      - user: I'd like to book a car\n"
+        "      - utter: utter_goodbye\n",
+        encoding="utf-8",
+    )
+
+    assert run_e2e(example, tests, "--coverage-gate") == 1
+
+    coverage = read_record(results / COVERAGE_FILE, Coverage)
+    assert (coverage.tests, coverage.failed, coverage.visited) == (0, 1, 0)
+    assert coverage.steps == 71
+    assert coverage.share == 0
+
+
+def test_without_the_flags_the_command_is_rasas_own(example: Project, results: Path, stubbing: None) -> None:
+    tests = example.tests / "cars" / "corrections.yml"
+
+    assert run_e2e(example, tests) == 0
+
+    assert not results.exists()
+
+
+@pytest.mark.parametrize("template", ["default", "finance"])
+def test_differences_from_rasas_figure_are_explained(template: str, request: pytest.FixtureRequest) -> None:
+    project: Project = request.getfixturevalue(template)
+
+    run_e2e(project, project.tests, "--coverage-report")
+
+    coverage = read_record(project.path / "results" / COVERAGE_FILE, Coverage)
+    assert coverage.tests > 0
+    for entry in coverage.differences:
+        assert entry.why, entry.flow
+
+
+def test_many_branches_take_no_time() -> None:
+    """Rasa lists all paths, whose number doubles with every branch; 16 branches take it 16 seconds."""
+    from rasa.shared.core.flows.flow import Flow
+
+    steps = []
+    for number in range(60):
+        steps.append(
+            {
+                "id": f"ask_{number}",
+                "collect": f"slot_{number}",
+                "next": [
+                    {
+                        "if": f"slots.slot_{number}",
+                        "then": [{"action": f"utter_{number}", "next": f"ask_{number + 1}"}],
+                    },
+                    {"else": f"ask_{number + 1}"},
+                ],
+            }
+        )
+    steps.append({"id": "ask_60", "action": "utter_done"})
+    flow = Flow.from_json("many", {"description": "many branches", "steps": steps})
+    begin = time.perf_counter()
+
+    mapped = flow_map([flow], [], Path())
+    coverage = count(mapped, [Tested("none", [])], [], failed=0)
+
+    assert time.perf_counter() - begin < 1
+    assert (coverage.steps, coverage.flows[0].branches) == (121, 120)
+
+
+def test_watching_leaves_rasas_runner_as_it_was() -> None:
+    from rasa.e2e_test.e2e_test_runner import E2ETestRunner
+
+    before = E2ETestRunner._get_tested_flow_paths_and_commands
+    with watching() as watched:
+        assert isinstance(watched, Watched)
+        assert E2ETestRunner._get_tested_flow_paths_and_commands is not before
+    assert E2ETestRunner._get_tested_flow_paths_and_commands is before
