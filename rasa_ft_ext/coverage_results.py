@@ -42,6 +42,8 @@ class Gap(Record):
 
     A branch leads from `step` to the step `to`, or to its end. `what` is said to a person, such as `collect city` or
     `else, on to END`. `file` is relative to the project; `line` is that of the step.
+    `suggestion` is the test case drafted for it, such as `suggested/cars.yml::suggested_cars_1`, the file relative to
+    the results.
     """
 
     kind: Literal["step", "branch"]
@@ -52,11 +54,17 @@ class Gap(Record):
     what: str
     file: str | None = None
     line: int | None = None
+    suggestion: str | None = None
 
     @property
     def place(self) -> str:
         """File and line, as far as they are known, such as `data/flows/cars.yml:24`."""
         return ":".join(str(part) for part in (self.file or self.flow, self.line) if part is not None)
+
+    @property
+    def sentence(self) -> str:
+        """What is missing, and the test case that is suggested for it."""
+        return f"{self.what}; suggested test: {self.suggestion}" if self.suggestion else self.what
 
 
 class FlowCoverage(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,13 +30,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     arguments.add_project(parser)
     arguments.add_coverage(parser)
+    arguments.add_suggestions(parser)
+    parser.add_argument(
+        "--llm-api-base", metavar="URL", help="Where the recorded assistant's LLM is, in place of the recorded address."
+    )
+    parser.add_argument("--endpoints", default="endpoints.yml", help="Endpoints file with the model groups.")
 
 
 def run(args: Namespace) -> int:
     from rasa_ft_ext import api
 
     thresholds = arguments.thresholds_of(args)
-    checked = api.check_coverage(args.output, project=args.project, thresholds=thresholds)
+    checked = api.check_coverage(
+        args.output,
+        project=args.project,
+        thresholds=thresholds,
+        suggest=args.suggest,
+        rephrase_config=args.rephrase_config,
+        endpoints=args.endpoints,
+        llm_api_base=args.llm_api_base,
+    )
     show(checked)
     return exit_code(checked)
 
@@ -58,7 +72,7 @@ def run_in_rasa(run_tests: Callable[[Namespace], None], args: Namespace, thresho
             ended = end if end.code else None
     red = False
     try:
-        red = _judge(watched, Path(args.coverage_output_path), thresholds)
+        red = _judge(watched, args, thresholds)
     except Exception as error:
         if thresholds is not None and ended is None:
             raise
@@ -68,8 +82,9 @@ def run_in_rasa(run_tests: Callable[[Namespace], None], args: Namespace, thresho
     return RED if red else 0
 
 
-def _judge(watched: Watched, folder: Path, thresholds: Thresholds | None) -> bool:
+def _judge(watched: Watched, args: Namespace, thresholds: Thresholds | None) -> bool:
     """Count, judge and print what Rasa ran; say whether a threshold is missed."""
+    from rasa_ft_ext.api.data import suggester_for
     from rasa_ft_ext.coverage.count import Tested
     from rasa_ft_ext.coverage.stage import check_tests
 
@@ -77,7 +92,22 @@ def _judge(watched: Watched, folder: Path, thresholds: Thresholds | None) -> boo
         raise AssistantError("Rasa ran no test, so there is nothing to judge.")
     tests = [Tested(*test) for test in watched.passed]
     flows = watched.flow_map(Path.cwd())
-    checked = check_tests(folder, flows, tests, watched.offered(), failed=watched.failed, thresholds=thresholds)
+    suggester = suggester_for(
+        args.suggest,
+        rephrase_config=args.rephrase_config,
+        endpoints=str(args.endpoints),
+        assistant_llm=watched.llm(),
+    )
+    checked = check_tests(
+        Path(args.coverage_output_path),
+        flows,
+        tests,
+        watched.offered(),
+        failed=watched.failed,
+        thresholds=thresholds,
+        suggester=suggester,
+        syntax=watched.syntax(),
+    )
     show(checked)
     return not checked.coverage.passed
 
@@ -105,9 +135,12 @@ def show(checked: Checked) -> None:
         table.add_row(escape(flow.id), *map(str, figures))
     console.print(table)
     lines = [f"{gap.place}: flow {gap.flow}, {gap.what}" for gap in coverage.gaps]
+    tests = Counter(gap.suggestion.partition("::")[0] for gap in coverage.gaps if gap.suggestion)
+    suggested = [f"{checked.folder / file}, for {number} of these" for file, number in tests.items()]
     more = [f"and {len(lines) - _SHOWN_GAPS} more"] if len(lines) > _SHOWN_GAPS else []
     for title, entries in (
         ("Not covered", [*lines[:_SHOWN_GAPS], *more]),
+        ("Suggested tests", suggested),
         ("Below a threshold", [check.sentence for check in coverage.failures]),
         ("Other than in Rasa's own report", [f"{entry.flow}: {entry.sentence}" for entry in coverage.differences]),
         ("Notes", list(coverage.notes)),

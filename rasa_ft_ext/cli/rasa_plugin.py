@@ -59,13 +59,14 @@ def _add_coverage(subparsers: Any, _: list[ArgumentParser]) -> None:
     """Give `rasa test e2e --coverage-report` our count and thresholds; without that flag it is Rasa's alone."""
     parser = _below(subparsers, "test").choices["e2e"]
     arguments.add_coverage(parser)
+    arguments.add_suggestions(parser)
     parser.set_defaults(func=_with_coverage(parser.get_default("func")))
 
 
 def _with_coverage(run_tests: Callable[[Namespace], None]) -> Callable[[Namespace], None]:
     def func(args: Namespace) -> None:
         thresholds = arguments.thresholds_of(args)
-        if thresholds is None and not args.coverage_report:
+        if thresholds is None and args.suggest is None and not args.coverage_report:
             return run_tests(args)
         args.coverage_report = True
         code = output.guarded(lambda args: check_coverage.run_in_rasa(run_tests, args, thresholds), args, "test e2e")

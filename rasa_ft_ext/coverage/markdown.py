@@ -47,9 +47,12 @@ def _flows(coverage: Coverage) -> Iterator[str]:
 
 def _gaps(coverage: Coverage) -> Iterator[str]:
     gaps = coverage.gaps
-    yield from _table(
-        "Not covered", ["where", "flow", "what"], [[gap.place, gap.flow, gap.what] for gap in gaps[:_GAPS]]
-    )
+    names = ["where", "flow", "what"]
+    rows = [[gap.place, gap.flow, gap.what] for gap in gaps[:_GAPS]]
+    if any(gap.suggestion for gap in gaps):
+        names.append("suggested test")
+        rows = [[*row, gap.suggestion or ""] for row, gap in zip(rows, gaps, strict=False)]
+    yield from _table("Not covered", names, rows)
     if len(gaps) > _GAPS:
         yield f"And {len(gaps) - _GAPS} more."
         yield ""

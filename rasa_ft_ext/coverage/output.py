@@ -55,7 +55,7 @@ def _case(check: Check, coverage: Coverage) -> ElementTree.Element:
 def _missing(check: Check, coverage: Coverage) -> Iterator[str]:
     for gap in coverage.gaps if check.kind in ("total", "flow") else ():
         if check.kind == "total" or gap.flow == check.name:
-            yield f"{gap.place}: {gap.what}"
+            yield f"{gap.place}: {gap.sentence}"
 
 
 def _not_judged(coverage: Coverage) -> Iterator[ElementTree.Element]:

@@ -1,7 +1,8 @@
 """Judge a finished run: the annotations in an output folder, or what `rasa test e2e --coverage-report` left.
 
 Of annotations everything is counted anew. In a folder of Rasa's there is `coverage.json`, which the plug-in left, or at
-least Rasa's own report. The results go into `coverage/` in the output folder, or beside Rasa's.
+least Rasa's own report. The results go into `coverage/` in the output folder, or beside
+Rasa's; with them, if asked for, tests for what is missing.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rasa_ft_ext.commands import mentioned
+from rasa_ft_ext.commands import Syntax, mentioned
 from rasa_ft_ext.coverage.count import Tested, as_tested, count
 from rasa_ft_ext.coverage.gate import check_thresholds, judge
 from rasa_ft_ext.coverage.output import MARKDOWN_FILE, write
 from rasa_ft_ext.coverage.rasas import RASAS_FILE, coverage_of, differences, read_report
+from rasa_ft_ext.coverage.suggest import Suggester
 from rasa_ft_ext.coverage_results import COVERAGE, COVERAGE_FILE, GATE, Coverage, Thresholds
 from rasa_ft_ext.errors import ConfigError, CoverageError, WorkspaceError
 from rasa_ft_ext.flow_map import FlowMap
@@ -33,29 +35,40 @@ class Checked:
     folder: Path
 
 
-def check_coverage(folder: Path, thresholds: Thresholds | None = None) -> Checked:
+def check_coverage(folder: Path, thresholds: Thresholds | None = None, suggester: Suggester | None = None) -> Checked:
     """Count what is there, judge it, and write the results.
 
     Args:
         folder: An output folder with annotations, or the folder of a coverage report.
         thresholds: What must be reached; None: what the recipe asks for.
+        suggester: Drafts tests for what is missing; None: none are.
 
     Raises:
-        ConfigError: a threshold means nothing, or cannot be judged by what is there.
+        ConfigError: a threshold means nothing, or something cannot be told by what is there.
         WorkspaceError: there is nothing to judge, or it cannot be read.
     """
     check_thresholds(thresholds or GATE)
     if (folder / ANNOTATIONS / ASSISTANT_CARD).is_file():
-        checked = check_annotations(Workspace(folder), thresholds)
+        checked = check_annotations(Workspace(folder), thresholds, suggester)
         if (folder / REPORT).is_file():
             write_report(folder)
         return checked
     coverage = _finished(folder, thresholds)
+    if suggester is not None:
+        raise ConfigError(
+            "check-coverage",
+            [
+                f"{folder} says nothing of the flows' conditions, so no test can be suggested. Give --suggest to `rasa "
+                "test e2e --coverage-report`, or give the output folder of `rasa-ft annotate`."
+            ],
+        )
     write(folder, coverage)
     return Checked(coverage, folder)
 
 
-def check_annotations(workspace: Workspace, thresholds: Thresholds | None = None) -> Checked:
+def check_annotations(
+    workspace: Workspace, thresholds: Thresholds | None = None, suggester: Suggester | None = None
+) -> Checked:
     """The same for annotations.
 
     Raises:
@@ -65,8 +78,11 @@ def check_annotations(workspace: Workspace, thresholds: Thresholds | None = None
     files, card = workspace.annotations(), workspace.card()
     offered = {kind for template in card.templates.values() for kind in mentioned(template, card.syntax)}
     tests = [as_tested(conversation) for file in files for conversation in file.conversations]
-    counted = count(workspace.flow_map(), tests, offered, failed=sum(len(file.failed) for file in files))
-    checked = Checked(judge(counted, thresholds or GATE), workspace.root / COVERAGE)
+    flows, folder = workspace.flow_map(), workspace.root / COVERAGE
+    counted = count(flows, tests, offered, failed=sum(len(file.failed) for file in files))
+    if suggester is not None:
+        counted = suggester.suggest(counted, flows, tests, card.syntax, folder)
+    checked = Checked(judge(counted, thresholds or GATE), folder)
     write(checked.folder, checked.coverage)
     return checked
 
@@ -79,6 +95,8 @@ def check_tests(
     *,
     failed: int,
     thresholds: Thresholds | None,
+    suggester: Suggester | None = None,
+    syntax: Syntax = "v2",
 ) -> Checked:
     """The same for tests that Rasa has just run, whose own report is in the folder; without thresholds, no verdict.
 
@@ -89,6 +107,8 @@ def check_tests(
     if (folder / RASAS_FILE).is_file():
         found = differences(counted, flows, read_report(folder / RASAS_FILE))
         counted = counted.model_copy(update={"differences": found})
+    if suggester is not None:
+        counted = suggester.suggest(counted, flows, tests, syntax, folder)
     checked = Checked(judge(counted, thresholds or Thresholds()), folder)
     write(folder, checked.coverage)
     return checked
@@ -113,7 +133,8 @@ def judge_before_paying(workspace: Workspace, progress: Progress, *, required: b
     if failures and required:
         raise CoverageError(
             f"{checked.coverage.sentence} What is missing stands in {checked.folder / MARKDOWN_FILE}: write E2E tests "
-            "for it and run this command again with --force, or leave --require-coverage out."
+            f"for it (`rasa-ft check-coverage {workspace.root} --suggest` drafts them) and run this command again with "
+            "--force, or leave --require-coverage out."
         )
     progress.note(checked.coverage.sentence)
 

@@ -90,7 +90,7 @@ class RasaAssistant(Assistant):
     @property
     def flow_map(self) -> FlowMap:
         """The assistant's own flows, for coverage and for drafts of tests."""
-        return flow_map(self._flows.user_flows, self._agent.domain.slots, self._project)
+        return flow_map(self._flows.user_flows, self._agent.domain, self._project)
 
     def read_suite(self, path: str) -> Suite:
         """Read the tests under a path; see `rasa_ft_ext.rasa_pro.suite`."""

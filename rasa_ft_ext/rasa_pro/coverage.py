@@ -15,11 +15,12 @@ from typing import Any
 
 from rasa.e2e_test.e2e_test_runner import E2ETestRunner
 
-from rasa_ft_ext.commands import mentioned
+from rasa_ft_ext.commands import Syntax, mentioned
 from rasa_ft_ext.errors import AssistantError
 from rasa_ft_ext.flow_map import FlowMap
 from rasa_ft_ext.rasa_pro.flow_map import flow_map
 from rasa_ft_ext.rasa_pro.loading import find_generator
+from rasa_ft_ext.rasa_pro.recording import llm_of
 from rasa_ft_ext.rasa_pro.translate import plain_events
 
 _METHOD = "_get_tested_flow_paths_and_commands"
@@ -47,16 +48,29 @@ class Watched:
     def flow_map(self, project: Path) -> FlowMap:
         """The flows of the assistant that ran."""
         flows = asyncio.run(self.runner.agent.processor.get_flows())
-        return flow_map(flows.user_flows, self.runner.agent.domain.slots, project)
+        return flow_map(flows.user_flows, self.runner.agent.domain, project)
 
     def offered(self) -> tuple[str, ...]:
         """The types of the commands that its prompt names; none where it has no prompt of one step."""
+        generator = self._generator()
+        return mentioned(generator.prompt_template, self.syntax()) if generator else ()
+
+    def syntax(self) -> Syntax:
+        """The syntax that its LLM answers in."""
+        generator = self._generator()
+        syntax: Syntax = generator.get_component_command_syntax_version().value if generator else "v2"
+        return syntax
+
+    def llm(self) -> dict[str, Any] | None:
+        """The configuration of its LLM, where that is known."""
+        generator = self._generator()
+        return llm_of(generator) if generator else None
+
+    def _generator(self) -> Any:
         try:
-            generator = find_generator(self.runner.agent)
+            return find_generator(self.runner.agent)
         except AssistantError:
-            return ()
-        syntax = generator.get_component_command_syntax_version().value
-        return mentioned(generator.prompt_template, syntax)
+            return None
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rasa.shared.constants import FLOW_PREFIX
+from rasa.shared.core.constants import DEFAULT_ACTION_NAMES
+from rasa.shared.core.domain import Domain
 from rasa.shared.core.flows.flow import Flow
 from rasa.shared.core.flows.flow_step import FlowStep
 from rasa.shared.core.flows.flow_step_links import IfFlowStepLink
@@ -21,10 +24,12 @@ from rasa.shared.core.flows.steps import (
     NoOperationFlowStep,
     SetSlotsFlowStep,
 )
+from rasa.shared.core.slot_mappings import SlotMappingType
 from rasa.shared.core.slots import BooleanSlot, CategoricalSlot, Slot
 
 from rasa_ft_ext.flow_map import FlowMap, MappedFlow, MappedSlot, MappedStep, StepKind, Way
 
+_NAMED = re.compile(r"\bslots\.([\w-]+)")
 _KINDS: dict[type[FlowStep], StepKind] = {
     CollectInformationFlowStep: "collect",
     ActionFlowStep: "action",
@@ -35,21 +40,45 @@ _KINDS: dict[type[FlowStep], StepKind] = {
 }
 
 
-def flow_map(flows: Iterable[Flow], slots: Iterable[Slot], project: Path) -> FlowMap:
-    """Map the assistant's own flows, and the slots that they collect.
+def flow_map(flows: Iterable[Flow], domain: Domain, project: Path) -> FlowMap:
+    """Map the assistant's own flows, the slots that they collect or name, and its custom actions.
 
     Args:
         flows: The flows, those of Rasa's patterns left out.
-        slots: The slots of the domain.
+        domain: The assistant's domain.
         project: The assistant's folder, which the files are relative to.
     """
-    mapped = tuple(sorted((_flow(flow, project) for flow in flows), key=lambda flow: flow.id))
+    mapped = tuple(sorted((_flow(flow, domain, project) for flow in flows), key=lambda flow: flow.id))
     collected = {step.slot for flow in mapped for step in flow.steps if step.slot}
-    wanted = sorted((slot for slot in slots if slot.name in collected), key=lambda slot: slot.name)
-    return FlowMap(flows=mapped, slots=tuple(_slot(slot) for slot in wanted))
+    named = set(_NAMED.findall(" ".join(text for flow in mapped for text in _conditions(flow))))
+    named |= {name for flow in mapped for step in flow.steps for name in step.sets}
+    slots = sorted(domain.slots, key=lambda slot: slot.name)
+    return FlowMap(
+        flows=mapped,
+        slots=tuple(_slot(slot) for slot in slots if slot.name in collected),
+        others=tuple(_slot(slot) for slot in slots if slot.name in named - collected),
+        actions=tuple(sorted(_custom_actions(domain))),
+    )
 
 
-def _flow(flow: Flow, project: Path) -> MappedFlow:
+def _conditions(flow: MappedFlow) -> Iterator[str]:
+    yield flow.guard or ""
+    for step in flow.steps:
+        yield from (way.condition or "" for way in step.ways)
+        yield from step.refused
+
+
+def _custom_actions(domain: Domain) -> set[str]:
+    """Those that the assistant's own code runs; a name of Rasa's own that does not matter here is left out.
+
+    Rasa adds responses to the actions, and one action for every flow.
+    """
+    own = {name for name in domain.user_actions if name not in domain.responses}
+    foreign = set(DEFAULT_ACTION_NAMES) - {"action_session_start"}  # which an assistant may have overridden
+    return {name for name in own - foreign if not name.startswith(("utter_", FLOW_PREFIX))}
+
+
+def _flow(flow: Flow, domain: Domain, project: Path) -> MappedFlow:
     file = _relative(flow.file_path, project)
     return MappedFlow(
         id=flow.id,
@@ -58,21 +87,47 @@ def _flow(flow: Flow, project: Path) -> MappedFlow:
         file=file,
         line=_line_of_flow(project / file, flow.id) if file else None,
         startable=not flow.is_startable_only_via_link(),
-        steps=tuple(_step(step) for step in flow.steps),
+        guard=None if flow.is_startable_only_via_link() else flow.guard_condition,
+        persisted=_persisted(flow),
+        steps=tuple(_step(step, domain) for step in flow.steps),
     )
 
 
-def _step(step: FlowStep) -> MappedStep:
+def _persisted(flow: Flow) -> tuple[str, ...]:
+    """The slots that keep their values, in either way of writing that."""
+    steps = [step for step in flow.steps if isinstance(step, CollectInformationFlowStep)]
+    kept = {step.collect for step in steps if not step.reset_after_flow_ends}
+    return tuple(sorted(kept | set(flow.persisted_slots)))
+
+
+def _step(step: FlowStep, domain: Domain) -> MappedStep:
+    asking = step if isinstance(step, CollectInformationFlowStep) else None
     return MappedStep(
         id=step.id,
         kind=_KINDS.get(type(step), "other"),
         description=step.description or "",
-        slot=step.collect if isinstance(step, CollectInformationFlowStep) else None,
+        slot=asking.collect if asking else None,
         action=step.action if isinstance(step, ActionFlowStep) else None,
         flow=_leads_to(step),
+        sets={entry["key"]: entry["value"] for entry in step.slots} if isinstance(step, SetSlotsFlowStep) else {},
+        asks=_asks(asking, domain) if asking else None,
+        ask_anyway=asking.ask_before_filling if asking else False,
+        refused=_refused(asking, domain) if asking else (),
         ways=tuple(_ways(step)),
         line=_first_line(step.metadata),
     )
+
+
+def _asks(step: CollectInformationFlowStep, domain: Domain) -> str:
+    return str(step.collect_action if step.collect_action in domain.user_actions else step.utter)
+
+
+def _refused(step: CollectInformationFlowStep, domain: Domain) -> tuple[str, ...]:
+    """The conditions of the step, and those of the slot wherever it is set."""
+    slot = next((slot for slot in domain.slots if slot.name == step.collect), None)
+    validation = getattr(slot, "validation", None)
+    of_slot = validation.rejections if validation else []
+    return tuple(str(entry.if_) for entry in [*step.rejections, *of_slot])
 
 
 def _leads_to(step: FlowStep) -> str | None:
@@ -91,7 +146,9 @@ def _slot(slot: Slot) -> MappedSlot:
         values = [value for value in slot.values if value != "__other__"]  # which Rasa adds by itself
     elif isinstance(slot, BooleanSlot):
         values = ["true", "false"]
-    return MappedSlot(name=slot.name, type=slot.type_name, values=tuple(values))
+    from_llm = not slot.mappings or any(entry.type is SlotMappingType.FROM_LLM for entry in slot.mappings)
+    initial = slot.initial_value
+    return MappedSlot(name=slot.name, type=slot.type_name, values=tuple(values), from_llm=from_llm, initial=initial)
 
 
 def _relative(file: str | None, project: Path) -> str | None:

@@ -7,14 +7,17 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("rasa")
 
+from rasa_ft_ext.cli import check_coverage
 from rasa_ft_ext.cli import rasa_plugin as plugin
 from rasa_ft_ext.coverage.count import Tested, count
 from rasa_ft_ext.coverage_results import COVERAGE_FILE, Coverage
+from rasa_ft_ext.flow_map import FlowMap
 from rasa_ft_ext.rasa_pro.coverage import Watched, watching
 from rasa_ft_ext.rasa_pro.flow_map import flow_map
 from rasa_ft_ext.workspace import read_flow_map, read_record
@@ -60,16 +63,31 @@ def stubbing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RASA_PRO_BETA_STUB_CUSTOM_ACTION", "true")
 
 
-def test_the_recorded_map_is_that_of_the_assistant(example: Project) -> None:
+@pytest.fixture
+def greeting(tmp_path: Path) -> Path:
+    """One short test, for what does not depend on which tests run: each turn takes Rasa 0.1 s."""
+    file = tmp_path / "greeting.yml"
+    file.write_text(
+        "test_cases:\n  - test_case: greeting\n    steps:\n      - user: Grüezi!\n      - utter: utter_welcome\n",
+        encoding="utf-8",
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def mapped(example: Project) -> FlowMap:
+    """The map of the example, as its trained model gives it."""
+    with example.open(stubbed=True) as live:
+        return live.assistant.flow_map
+
+
+def test_the_recorded_map_is_that_of_the_assistant(mapped: FlowMap) -> None:
     """If this fails, the assistant's flows changed: run scripts/record_example.py."""
-    with example.open(stubbed=True) as live:
-        assert live.assistant.flow_map == read_flow_map(RECORDED)
+    assert mapped == read_flow_map(RECORDED)
 
 
-def test_files_and_lines_are_those_of_the_project(example: Project) -> None:
-    with example.open(stubbed=True) as live:
-        flows = live.assistant.flow_map.flows
-    for flow in flows:
+def test_files_and_lines_are_those_of_the_project(example: Project, mapped: FlowMap) -> None:
+    for flow in mapped.flows:
         assert flow.file is not None
         assert flow.line is not None
         lines = (example.path / flow.file).read_text(encoding="utf-8").splitlines()
@@ -96,10 +114,8 @@ def test_rasas_command_gets_the_gate(example: Project, results: Path, stubbing: 
     assert {"coverage.md", "junit.xml", "coverage_report_for_passed_tests.csv"} <= {p.name for p in results.iterdir()}
 
 
-def test_a_threshold_that_is_reached_ends_with_0(example: Project, results: Path, stubbing: None) -> None:
-    tests = example.tests / "cars" / "corrections.yml"
-
-    assert run_e2e(example, tests, "--min-coverage", "1") == 0
+def test_a_threshold_that_is_reached_ends_with_0(example: Project, results: Path, greeting: Path) -> None:
+    assert run_e2e(example, greeting, "--min-coverage", "1") == 0
 
     assert read_record(results / COVERAGE_FILE, Coverage).checks
 
@@ -120,28 +136,44 @@ def test_failed_tests_end_with_1_and_do_not_count(example: Project, results: Pat
     assert coverage.share == 0
 
 
-def test_without_the_flags_the_command_is_rasas_own(example: Project, results: Path, stubbing: None) -> None:
-    tests = example.tests / "cars" / "corrections.yml"
-
-    assert run_e2e(example, tests) == 0
+def test_without_the_flags_the_command_is_rasas_own(example: Project, results: Path, greeting: Path) -> None:
+    assert run_e2e(example, greeting) == 0
 
     assert not results.exists()
 
 
-@pytest.mark.parametrize("template", ["default", "finance"])
-def test_differences_from_rasas_figure_are_explained(template: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    ("template", "differing"), [("default", set()), ("finance", {"goodbye", "transfer_money_to_a_third_party"})]
+)
+def test_differences_from_rasas_figure_are_explained(
+    template: str, differing: set[str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project: Project = request.getfixturevalue(template)
+    seconds = []
+    count_and_tell = check_coverage._judge
 
+    def timed(*args: Any) -> bool:
+        begin = time.perf_counter()
+        red = count_and_tell(*args)
+        seconds.append(time.perf_counter() - begin)
+        return red
+
+    monkeypatch.setattr(check_coverage, "_judge", timed)
     run_e2e(project, project.tests, "--coverage-report")
 
     coverage = read_record(project.path / "results" / COVERAGE_FILE, Coverage)
     assert coverage.tests > 0
+    assert {entry.flow for entry in coverage.differences} == differing
     for entry in coverage.differences:
         assert entry.why, entry.flow
+    assert len(seconds) == 1
+    assert seconds[0] < 1
+    print(f"{template}: counted, judged and told in {seconds[0]:.3f} s")
 
 
 def test_many_branches_take_no_time() -> None:
     """Rasa lists all paths, whose number doubles with every branch; 16 branches take it 16 seconds."""
+    from rasa.shared.core.domain import Domain
     from rasa.shared.core.flows.flow import Flow
 
     steps = []
@@ -163,7 +195,7 @@ def test_many_branches_take_no_time() -> None:
     flow = Flow.from_json("many", {"description": "many branches", "steps": steps})
     begin = time.perf_counter()
 
-    mapped = flow_map([flow], [], Path())
+    mapped = flow_map([flow], Domain.empty(), Path())
     coverage = count(mapped, [Tested("none", [])], [], failed=0)
 
     assert time.perf_counter() - begin < 1
