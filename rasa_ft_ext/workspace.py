@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -111,8 +111,10 @@ class Workspace:
                     f"{folder} holds files that rasa-ft did not write. Move them away, or replace them with --force."
                 )
 
-    def is_done(self, stage: str, key: Mapping[str, Any]) -> bool:
+    def is_done(self, stage: str, key: Mapping[str, Any], *, follows: Sequence[str] = ()) -> bool:
         """Whether the stage's results are there and were made from just these inputs and options.
+
+        Results that differ in the first of `follows`, and in nothing but these, are the same run's, to be made anew.
 
         Raises:
             ForeignResultsError: there are results of other inputs or options, and `force` is off.
@@ -126,7 +128,8 @@ class Workspace:
         differing = sorted(name for name in {*found.key, *wanted} if found.key.get(name) != wanted.get(name))
         if found.version != __version__:
             differing.append("version of rasa-ft-ext")
-        if differing:
+        anew = set(follows[:1]) <= set(differing) <= set(follows) if differing else False
+        if differing and not anew:
             raise ForeignResultsError(
                 f"{self.folder(stage)} holds the results of another run (it differs in: {', '.join(differing)}). Give "
                 "another folder with --out, or --force to replace them."
@@ -137,7 +140,7 @@ class Workspace:
                 f"{self.folder(stage)} was changed since it was made ({', '.join(dict.fromkeys(changed))}). Give "
                 "another folder with --out, or --force to make it again."
             )
-        return True
+        return not anew
 
     @contextmanager
     def writing(self, stage: str, key: Mapping[str, Any]) -> Iterator[Path]:
@@ -202,8 +205,8 @@ class Workspace:
     def examples(self) -> list[Example]:
         path = self.folder(DATASET) / EXAMPLES
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-            return [Example.model_validate_json(line) for line in lines if line]
+            with path.open(encoding="utf-8", newline="\n") as lines:
+                return [Example.model_validate_json(line) for line in lines if line != "\n"]
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise WorkspaceError(f"{path} cannot be read: {error}. Run `rasa-ft dataset` again.") from error
 

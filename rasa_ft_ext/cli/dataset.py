@@ -12,6 +12,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_workspace(parser)
     arguments.add_project(parser)
     arguments.add_student_prompt(parser)
+    arguments.add_review(parser)
     arguments.add_concurrency(parser)
     arguments.add_assistant(parser, required=False)
 
@@ -30,6 +31,7 @@ def run(args: Namespace) -> int:
             model=args.model,
             endpoints=args.endpoints,
             student_prompt=args.student_prompt,
+            review=args.review,
             concurrency=args.concurrency,
             sub_agents=args.sub_agents,
             remote_storage=args.remote_storage,

@@ -4,7 +4,9 @@ A prompt is had in the cheapest way that is exact. Of the original conversation 
 recombination it is rendered from the recorded variables, as long as no earlier message changed what the assistant
 did; otherwise the assistant runs the new conversation with forced commands. Where it cannot (there is no assistant,
 or it ends up in another state than the labels were given for), the history shows the original in the place of the
-message that made the difference, which is exact as well.
+message that made the difference, which is exact as well. Where a person has changed the label of an original message,
+what follows it is another course, too: the assistant runs it; where it cannot, later prompts show the message with what
+the assistant did then.
 
 With a student's prompt the labels stay, and every prompt is rendered with the student's template: from the recorded
 variables, those of the original conversations too, or by the assistant as it runs a conversation. Where the variables
@@ -13,10 +15,12 @@ could not be recorded, the original conversation is run again as well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from rasa_ft_ext import commands as language
 from rasa_ft_ext.assistant.base import Assistant
+from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import Annotation, Conversation, Example, RephrasedConversation, TestFile
 from rasa_ft_ext.dataset.recombine import Variant, variants
 from rasa_ft_ext.prompts import render
@@ -37,12 +41,14 @@ class Maker:
         source: TestFile,
         conversation: Conversation,
         rephrased: RephrasedConversation | None,
+        labels: Mapping[int, tuple[Command, ...]] | None = None,
     ) -> None:
         self._assistant = assistant
         self._template = template
         self._source = source
         self._conversation = conversation
         self._rephrased = rephrased
+        self._labels = labels
         self._contested = {entry.turn for entry in rephrased.contested} if rephrased else set()
         self.examples: list[Example] = []
         self.unreadable: list[str] = []
@@ -53,7 +59,7 @@ class Maker:
 
     async def make(self) -> Maker:
         """Fill in `examples`, the original conversation's first; return itself."""
-        for variant in variants(self._conversation, self._rephrased):
+        for variant in variants(self._conversation, self._rephrased, self._labels):
             self.recombinations += variant.number > 0
             prompts = await self._prompts(variant)
             for index, (prompt, made_by) in sorted(prompts.items()):
@@ -65,9 +71,10 @@ class Maker:
         later: list[int] = []
         for index, turn in self._conversation.annotated:
             assert turn.annotation is not None
-            if variant.number == 0 and self._template is None:
+            moved = any(place < index for place in variant.moved)
+            if self._is_as_recorded(variant) and not moved:
                 found[index] = (turn.annotation.prompt, "recorded")
-            elif turn.annotation.renders and not any(moved < index for moved in variant.moved):
+            elif turn.annotation.renders and not moved:
                 found[index] = (self._rendered(turn.annotation, variant.messages), "rendered")
             else:
                 later.append(index)
@@ -77,11 +84,17 @@ class Maker:
             assert annotation is not None
             if index in simulated:
                 found[index] = (simulated[index], "simulated")
+            elif self._is_as_recorded(variant):
+                found[index] = (annotation.prompt, "recorded")
             elif annotation.renders:
                 found[index] = (self._rendered(annotation, self._settled(variant, index)), "rendered")
             else:
                 self.left_out += 1
         return found
+
+    def _is_as_recorded(self, variant: Variant) -> bool:
+        """Whether the prompts of the recording are those of the variant, as long as no label was changed."""
+        return variant.number == 0 and self._template is None
 
     async def _simulated(self, variant: Variant, wanted: list[int]) -> dict[int, str]:
         self.simulated += 1

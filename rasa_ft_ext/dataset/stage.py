@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from rasa_ft_ext.assistant.base import Assistant
+from rasa_ft_ext.checks.contradictions import contradictions_of
 from rasa_ft_ext.concurrency import in_order
 from rasa_ft_ext.conversation import AnnotatedFile, Conversation, Example, RephrasedConversation, TestFile
-from rasa_ft_ext.dataset.contradictions import contradictions_of
 from rasa_ft_ext.dataset.making import Maker
 from rasa_ft_ext.dataset.student import StudentPrompt, check_recordings, check_variables
 from rasa_ft_ext.errors import WorkspaceError
 from rasa_ft_ext.progress import Progress
+from rasa_ft_ext.review.applying import Labels, Reviewed, apply
+from rasa_ft_ext.review.place import FOLLOWS, read_review
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     DATASET,
@@ -33,6 +36,8 @@ from rasa_ft_ext.workspace import (
     write_record,
 )
 
+_TOLD = 3  # decisions that do not fit
+
 
 class DatasetSummary(BaseModel):
     """What `dataset` made.
@@ -42,7 +47,8 @@ class DatasetSummary(BaseModel):
     state. `left_out` counts the steps whose prompt could not be had. `unreadable` lists completions that the
     assistant's parser does not read back as the same commands: no example is made of these. `contradictions` lists the
     prompts that several examples have with other commands, by their tests. `student_prompt` is the name of the
-    template that the prompts were rendered with, None for the assistant's own.
+    template that the prompts were rendered with, None for the assistant's own. `review` counts the decisions of the
+    review, `review_misfits` names those of them that are about nothing that is there, or about other commands.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +65,8 @@ class DatasetSummary(BaseModel):
     unreadable: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
     student_prompt: str | None = None
+    review: dict[str, int] = {}
+    review_misfits: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -81,6 +89,12 @@ class DatasetSummary(BaseModel):
                 f"{len(self.contradictions)} prompts have examples with different commands, of which a model can "
                 f"learn one only{why}; see `contradictions` in summary.json."
             )
+        if self.review_misfits:
+            more = "; and so on, see `review_misfits` in summary.json" if len(self.review_misfits) > _TOLD else ""
+            notes.append(
+                f"{len(self.review_misfits)} decisions of the review do not fit and are not applied; they stay in its "
+                f"file. {' '.join(self.review_misfits[:_TOLD])}{more}"
+            )
         return tuple(notes)
 
 
@@ -89,6 +103,7 @@ async def dataset(
     assistant: Assistant,
     *,
     student: StudentPrompt | None = None,
+    review: Path | None = None,
     concurrency: int = 16,
     progress: Progress | None = None,
 ) -> DatasetSummary:
@@ -98,37 +113,46 @@ async def dataset(
         workspace: Holds the annotations and rephrasings; receives the examples.
         assistant: Reads completions back and, if it can, runs conversations whose course changes.
         student: The template to render prompts with; None for the assistant's own.
+        review: The file with the decisions of a review; None for the folder's own, if it has one. Examples that were
+            made with other decisions, and differ in nothing else, are made anew.
         concurrency: How many conversations are run at a time.
         progress: Is told how far it is.
 
     Raises:
-        ConfigError: the student's template cannot be rendered with what was recorded.
+        ConfigError: the student's template cannot be rendered with what was recorded, or decisions cannot be read.
         WorkspaceError: a stage before has not been run, or no example can be made.
     """
     progress = progress or Progress()
+    decided = read_review(workspace, review)
     key = {
         "annotations": workspace.fingerprint(ANNOTATIONS),
         "rephrasings": workspace.fingerprint(REPHRASINGS),
         "simulate": assistant.can_simulate,
         "student_prompt": hashlib.sha256(student.source.encode()).hexdigest() if student else None,
+        "review": decided.key,
     }
-    if workspace.is_done(DATASET, key):
+    if workspace.is_done(DATASET, key, follows=FOLLOWS):
         return read_summary(workspace.folder(DATASET), DatasetSummary)
     annotated = workspace.annotations()
     if student is not None:
         check_variables(student, assistant.card)
         check_recordings(student, annotated)
-    work = list(_pairs(annotated, workspace))
+    rephrased = workspace.rephrasings()
+    fitted = decided.fit(workspace, annotated, rephrased)
+    reviewed = apply(annotated, rephrased, fitted)
+    work = list(_pairs(annotated, reviewed))
     progress.start("Making examples", len(work))
 
-    async def make(entry: tuple[TestFile, Conversation, RephrasedConversation | None]) -> Maker:
+    async def make(entry: tuple[TestFile, Conversation, RephrasedConversation | None, Labels]) -> Maker:
         return await Maker(assistant, student.source if student else None, *entry).make()
 
     made = await in_order(work, make, limit=concurrency, done=progress.step)
     examples, duplicates = _merged([example for entry in made for example in entry.examples])
     if not examples:
         raise WorkspaceError(f"No example can be made of {workspace.folder(ANNOTATIONS)}: {_why_none(made)}")
-    summary = _summary(made, examples, duplicates, student)
+    summary = _summary(made, examples, duplicates, student).model_copy(
+        update={"review": reviewed.counts, "review_misfits": fitted.told}
+    )
     template = student.source if student else _only_template(annotated, assistant)
     with workspace.writing(DATASET, key) as folder:
         write_jsonl(folder / EXAMPLES, [example.model_dump(mode="json") for example in examples])
@@ -174,12 +198,12 @@ def _only_template(annotated: Sequence[AnnotatedFile], assistant: Assistant) -> 
 
 
 def _pairs(
-    annotated: Sequence[AnnotatedFile], workspace: Workspace
-) -> Iterator[tuple[TestFile, Conversation, RephrasedConversation | None]]:
-    rephrased = {entry.id: entry for file in workspace.rephrasings() for entry in file.conversations}
+    annotated: Sequence[AnnotatedFile], reviewed: Reviewed
+) -> Iterator[tuple[TestFile, Conversation, RephrasedConversation | None, Labels]]:
+    rephrased = {entry.id: entry for file in reviewed.rephrased for entry in file.conversations}
     for file in annotated:
         for conversation in file.conversations:
-            yield file.source, conversation, rephrased.get(conversation.id)
+            yield file.source, conversation, rephrased.get(conversation.id), reviewed.labels.get(conversation.id, {})
 
 
 def _merged(examples: list[Example]) -> tuple[list[Example], int]:

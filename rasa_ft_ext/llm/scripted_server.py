@@ -14,24 +14,19 @@ What it answers is the business of `scripted_api`, what the file holds that of `
 from __future__ import annotations
 
 import asyncio
-import errno
-import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
-
 from rasa_ft_ext.commands import Syntax
-from rasa_ft_ext.errors import RasaFtError
 from rasa_ft_ext.llm.scripted import Script
 from rasa_ft_ext.llm.scripted_api import ScriptedLLM
+from rasa_ft_ext.local_http import LOCALHOST, listening, run_until_signal
 
-LOCALHOST = "127.0.0.1"
-_GRACE = 1.0  # seconds that calls in flight have to end in when the server stops
+_NAME = "The scripted LLM"
 
 
 @dataclass(frozen=True)
@@ -72,8 +67,8 @@ def scripted_llm(
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
-        async with _listening(llm, LOCALHOST, port) as base_url:
-            started.set_result((asyncio.get_running_loop(), stop, base_url))
+        async with listening(llm.app(), LOCALHOST, port, _NAME) as address:
+            started.set_result((asyncio.get_running_loop(), stop, f"{address}/v1"))
             await stop.wait()
 
     def work() -> None:
@@ -106,38 +101,4 @@ def serve(llm: ScriptedLLM, host: str, port: int, announce: Callable[[str], None
     Raises:
         RasaFtError: the port is taken, or the address cannot be listened on.
     """
-    with suppress(KeyboardInterrupt):  # where the event loop cannot handle signals
-        asyncio.run(_until_signal(llm, host, port, announce))
-
-
-async def _until_signal(llm: ScriptedLLM, host: str, port: int, announce: Callable[[str], None]) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _listening(llm, host, port) as base_url:
-        announce(base_url)
-        await stop.wait()
-
-
-@asynccontextmanager
-async def _listening(llm: ScriptedLLM, host: str, port: int) -> AsyncIterator[str]:
-    """Accept connections; gives the base URL."""
-    runner = web.AppRunner(llm.app(), access_log=None, shutdown_timeout=_GRACE)
-    await runner.setup()
-    try:
-        await _bind(runner, host, port)
-        yield f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
-
-
-async def _bind(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            message = f"Port {port} on {host} is taken. Choose another one with --port, or a free one with --port 0."
-        else:
-            message = f"The scripted LLM cannot listen on {host}, port {port}: {error}"
-        raise RasaFtError(message) from error
+    run_until_signal(llm.app(), host, port, lambda address: announce(f"{address}/v1"), _NAME)
