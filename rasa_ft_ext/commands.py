@@ -237,6 +237,12 @@ def value_difference(expected: Iterable[Command], actual: Iterable[Command]) -> 
     )
 
 
+def same_commands(one: Iterable[Command], other: Iterable[Command]) -> bool:
+    """Whether Rasa would do the same for both: the place of a `SetSlot` among the others does not matter."""
+    one, other = tuple(one), tuple(other)
+    return difference(one, other) is None and value_difference(one, other) is None
+
+
 def _without_slots(commands: Iterable[Command]) -> list[Command]:
     return [command for command in commands if command.type != "SetSlot"]
 

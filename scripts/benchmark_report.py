@@ -3,9 +3,10 @@
     python scripts/benchmark_report.py [--rows 5000] [--repeats 7] [--chromium /usr/bin/chromium] [--json FILE]
 
 The run is made up: as many wordings as there are to be rows, half of them failing, with an example for each of the
-others. `opens` is the time from the request of the page to its first rows on the screen, `filters` that from a choice
-or a typed letter to the next frame with the rows that fit; both are medians and the slowest of all. Exit code 1 says
-that the page took longer than 2 s to open or 200 ms to filter.
+others, and a finding of the checks for every fifth. `opens` is the time from the request of the page to its first rows
+on the screen, `filters` that from a choice or a typed letter, among the conversations or the findings, to the next
+frame with what fits; both are medians and the slowest of all. Exit code 1 says that the page took longer than 2 s to
+open or 200 ms to filter.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rasa_ft_ext.checks.findings import CheckReport, Finding, Kind, Place, Severity
+from rasa_ft_ext.checks.stage import CHECKS
+from rasa_ft_ext.checks.stage import write_report as write_checks
 from rasa_ft_ext.commands import Command, write
 from rasa_ft_ext.conversation import (
     AnnotatedFile,
@@ -88,7 +92,7 @@ def measure(folder: Path, rows: int, repeats: int, chromium: str) -> dict[str, A
     """Make up a run, write its report, and open and filter it several times."""
     from playwright.sync_api import sync_playwright
 
-    made_up(folder, rows)
+    made_up(folder, rows, findings=rows // 5)
     start = time.perf_counter()
     path = write_report(folder)
     written = time.perf_counter() - start
@@ -103,7 +107,7 @@ def measure(folder: Path, rows: int, repeats: int, chromium: str) -> dict[str, A
             page.locator("#browse-list article").first.wait_for()
             opens.append(1000 * (time.perf_counter() - begun))
             for field, value in changes():
-                filters.append(page.evaluate(FILTER, [f"browse-{field}", value]))
+                filters.append(page.evaluate(FILTER, [field, value]))
             shown = page.locator("#browse-status").inner_text()
             page.close()
         version = browser.version
@@ -121,20 +125,26 @@ def measure(folder: Path, rows: int, repeats: int, chromium: str) -> dict[str, A
 
 def changes() -> tuple[tuple[str, str], ...]:
     """What is typed and chosen, one after the other."""
-    typed = tuple(("search", "zürich"[:at]) for at in range(1, 7))
+    typed = tuple(("browse-search", "zürich"[:at]) for at in range(1, 7))
     return (
         *typed,
-        ("search", ""),
-        ("kind", "failing rephrasings"),
-        ("flow", "flow_3"),
-        ("flow", ""),
-        ("reason", "other commands"),
-        ("kind", ""),
-        ("reason", ""),
-        ("side", "validation"),
-        ("side", ""),
-        ("search", "nothing has this"),
-        ("search", ""),
+        ("browse-search", ""),
+        ("browse-kind", "failing rephrasings"),
+        ("browse-flow", "flow_3"),
+        ("browse-flow", ""),
+        ("browse-reason", "other commands"),
+        ("browse-kind", ""),
+        ("browse-reason", ""),
+        ("browse-side", "validation"),
+        ("browse-side", ""),
+        ("browse-search", "nothing has this"),
+        ("browse-search", ""),
+        ("findings-search", "line 12"),
+        ("findings-severity", "problem"),
+        ("findings-kind", "leak"),
+        ("findings-search", ""),
+        ("findings-severity", ""),
+        ("findings-kind", ""),
     )
 
 
@@ -142,8 +152,8 @@ def _figures(times: list[float]) -> dict[str, float]:
     return {"median": round(median(times), 1), "slowest": round(max(times), 1)}
 
 
-def made_up(folder: Path, rows: int) -> Workspace:
-    """An output folder as `prepare-data` leaves it, with this many wordings."""
+def made_up(folder: Path, rows: int, *, findings: int = 0) -> Workspace:
+    """An output folder as `prepare-data` leaves it, with this many wordings and findings; without checks if none."""
     of_a_test = TURNS * (1 + REPHRASINGS_OF_EACH)
     tests = [_test(number) for number in range(max(1, rows // of_a_test))]
     workspace = Workspace(folder)
@@ -173,6 +183,8 @@ def made_up(folder: Path, rows: int) -> Workspace:
         for of in _examples(*pair)
     ]
     _write_examples(workspace, examples)
+    if findings:
+        write_checks(workspace.folder(SPLIT) / CHECKS, _report(tests, findings))
     return workspace
 
 
@@ -225,6 +237,31 @@ def _write_examples(workspace: Workspace, examples: list[Example]) -> None:
                 "val_tests": 0,
             },
         )
+
+
+def _report(tests: list[Conversation], findings: int) -> CheckReport:
+    sorts: tuple[tuple[Kind, Severity], ...] = (
+        ("leak", "problem"),
+        ("ungrounded value", "warning"),
+        ("balance", "note"),
+    )
+    return CheckReport(
+        version="0.1.0",
+        rows=findings,
+        findings=tuple(
+            Finding(
+                kind=kind,
+                severity=severity,
+                place=Place(
+                    test=tests[at % len(tests)].id, turn=at % TURNS, row=f"ft_splits/train.jsonl line {at + 1}"
+                ),
+                text=f"slot_{at % TURNS} gets the value {CITIES[at % len(CITIES)]!r}, which nobody said.",
+                advice="Look at the message, mend the test or the description, and make the data again.",
+            )
+            for at in range(findings)
+            for kind, severity in (sorts[at % len(sorts)],)
+        ),
+    )
 
 
 def _commands(test: int, turn: int) -> tuple[Command, ...]:

@@ -1,6 +1,6 @@
 """Prepare fine-tuning data for the example assistant, from its recorded annotations and with a scripted LLM.
 
-    python scripts/demo.py [--json FILE] [--out FOLDER] [--num-rephrases N]
+    python scripts/demo.py [--json FILE] [--out FOLDER] [--num-rephrases N] [flags of prepare-data]
 
 Needs no Rasa, no key and no network: the scripted LLM is an HTTP server on this machine that answers from
 `assistant_example/answers.yml`. What is run is the command that a user would type; it is shown before it is run.
@@ -15,6 +15,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures to this file.")
     parser.add_argument("-o", "--out", default="output", help="Folder that the results are written to.")
     parser.add_argument("--num-rephrases", type=int, default=5, help="Rephrasings to ask for, per user message.")
-    args = parser.parse_args()
+    args, others = parser.parse_known_args()
     try:
-        figures = demo(args.out, args.num_rephrases)
+        figures = demo(args.out, args.num_rephrases, others)
     except KeyboardInterrupt:
         return 130
     except subprocess.CalledProcessError as error:
@@ -48,10 +49,10 @@ def main() -> int:
     return 0
 
 
-def demo(out: str, num_rephrases: int) -> dict[str, Any]:
+def demo(out: str, num_rephrases: int, others: Sequence[str] = ()) -> dict[str, Any]:
     """Run the recipe and return its figures, the seconds it took and the calls that the LLM got."""
     arguments = ["prepare-data", "e2e_tests", "--annotations", f"{EXAMPLE}/annotations"]
-    arguments += ["--num-rephrases", str(num_rephrases)]
+    arguments += ["--num-rephrases", str(num_rephrases), *others]
     with scripted_llm(ROOT / EXAMPLE / "answers.yml") as llm:
         arguments += ["--llm-api-base", llm.base_url, "--out", out, "--force"]
         print(f"$ rasa-ft {shlex.join(arguments)}\n", flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rasa_ft_ext.checks.entries import Entry
 from rasa_ft_ext.checks.findings import Finding, Place
@@ -36,23 +36,48 @@ def _names(entry: Entry) -> Iterator[tuple[str, str]]:
             yield kind, command.args[0]
 
 
+def check_sides(entries: Sequence[Entry]) -> Iterator[Finding]:
+    """A problem if there is nothing to learn from, a note if nothing is measured; none of rows that are not split."""
+    sides = {entry.side for entry in entries}
+    if "train" not in sides and None not in sides:
+        yield _finding("problem", "There are no rows to train on.", "Split again, with a larger --train-frac.")
+    elif "validation" not in sides and None not in sides:
+        text = "There are no rows to validate on, so nothing says how well anything is learned."
+        yield _finding(
+            "note", text, "Split again with a smaller --train-frac; if that does not help, write more tests."
+        )
+
+
 def check_balance(balance: Balance, *, divided: bool) -> Iterator[Finding]:
-    """One finding for what validation has and training has not; notes on what is rare, or not in validation.
+    """One finding for each thing that validation has and training has not; a note of all that is rare, or not measured.
 
     Args:
         balance: What was counted.
         divided: Whether there is a validation side at all.
     """
+    rare: dict[str, list[str]] = {}
+    unmeasured: dict[str, list[str]] = {}
     for kind, names in balance.items():
         for name, (train, validation) in names.items():
-            what = f"The {_KINDS[kind]} {name}"
             if not train:
+                what = f"The {_KINDS[kind]} {name}"
                 text = f"{what} is in {validation} rows of validation and in none of training: it cannot be learned."
                 yield _finding("warning", text, "Split again: `split` gives training every command, flow and slot.")
             elif train < FEW:
-                yield _finding("note", f"{what} is in {train} of the rows to learn from only.", _MORE)
+                rare.setdefault(kind, []).append(f"{name} ({train})")
             elif divided and not validation:
-                yield _finding("note", f"{what} is not in validation: it is not measured.", _MORE)
+                unmeasured.setdefault(kind, []).append(name)
+    if rare:
+        yield _finding("note", f"In fewer than {FEW} of the rows to learn from: {_listed(rare)}.", _MORE)
+    if unmeasured:
+        text = (
+            f"In training, but in no row of validation, so nothing says how well it is learned: {_listed(unmeasured)}."
+        )
+        yield _finding("note", text, "Write a second test that has it, so that one of them can go to validation.")
+
+
+def _listed(names: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{kind} {', '.join(found)}" for kind, found in names.items())
 
 
 def _finding(severity: str, text: str, advice: str) -> Finding:

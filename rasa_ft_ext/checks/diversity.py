@@ -1,10 +1,14 @@
-"""Rephrasings that only repeat: the message itself, or a rephrasing before it, in other case or punctuation."""
+"""Rephrasings that only repeat: the message itself, or a rephrasing before it, in other case or punctuation.
+
+Only what the rephraser said is looked at, and only where it says the same: a noisy copy is to be like what it is a copy
+of, and "until July 4" instead of "until July 3" is another value to learn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rasa_ft_ext.checks.findings import Finding, Place, TurnDiversity
+from rasa_ft_ext.checks.findings import Finding, Place, TurnDiversity, quoted
 from rasa_ft_ext.checks.similarity import NEARLY, overlap, pieces
 from rasa_ft_ext.conversation import RephrasedFile
 
@@ -19,43 +23,52 @@ def diversity_of(files: Iterable[RephrasedFile]) -> Iterator[TurnDiversity]:
     for file in files:
         for conversation in file.conversations:
             for turn in conversation.turns:
-                texts = [rephrasing.text for rephrasing in turn.passing]
+                texts = [entry.text for entry in turn.passing if entry.origin == "rephraser" and not entry.differs]
                 if texts:
-                    repeated, mean = _repeated(turn.message, texts)
+                    repeating, mean = _repeating(turn.message, texts)
                     yield TurnDiversity(
                         test=conversation.id,
                         turn=turn.turn,
                         message=turn.message,
                         rephrasings=len(texts),
-                        repeated=repeated,
+                        repeated=len(repeating),
+                        repeating=tuple(repeating),
                         diversity=round(1 - mean, 4),
                     )
 
 
-def _repeated(message: str, texts: Sequence[str]) -> tuple[int, float]:
-    """How many rephrasings repeat, and how much of the message is in them on average."""
+def _repeating(message: str, texts: Sequence[str]) -> tuple[list[str], float]:
+    """Which rephrasings repeat, and how much of the message is in them on average."""
     original = pieces(message)
-    seen, repeated, shares = [original], 0, 0.0
+    seen, repeating, shares = [original], [], 0.0
     for text in texts:
         own = pieces(text)
         shares += overlap(original, own)
-        repeated += any(overlap(before, own) >= NEARLY for before in seen)
+        if any(overlap(before, own) >= NEARLY for before in seen):
+            repeating.append(text)
         seen.append(own)
-    return repeated, shares / len(texts)
+    return repeating, shares / len(texts)
 
 
 def check_diversity(turns: Iterable[TurnDiversity]) -> Iterator[Finding]:
-    """One finding for each message of whose rephrasings some only repeat: a note, unless it is more than half."""
+    """One finding for each message of whose rephrasings some only repeat: a note, unless it is more than half.
+
+    A message that several tests have with the same outcome is told once, at the first of them.
+    """
+    alike: dict[tuple[str, int, tuple[str, ...]], list[TurnDiversity]] = {}
     for turn in turns:
-        if turn.repeated:
-            text = (
-                f"{turn.repeated} of the {turn.rephrasings} rephrasings that pass of {turn.message!r} only repeat it, "
-                "or each other."
-            )
-            yield Finding(
-                kind="repetition",
-                severity="warning" if 2 * turn.repeated > turn.rephrasings else "note",
-                place=Place(test=turn.test, turn=turn.turn),
-                text=text,
-                advice=_ADVICE,
-            )
+        if turn.repeating:
+            alike.setdefault((turn.message, turn.rephrasings, turn.repeating), []).append(turn)
+    for (message, rephrasings, repeating), found in alike.items():
+        what = f"{quoted(message)} (in {len(found)} tests)" if len(found) > 1 else quoted(message)
+        text = (
+            f"{len(repeating)} of the {rephrasings} rephrasings that pass of {what} only repeat it, or each other: "
+            f"{', '.join(map(quoted, repeating))}."
+        )
+        yield Finding(
+            kind="repetition",
+            severity="warning" if 2 * len(repeating) > rephrasings else "note",
+            place=Place(test=found[0].test, turn=found[0].turn),
+            text=text,
+            advice=_ADVICE,
+        )

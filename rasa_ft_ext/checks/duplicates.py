@@ -3,33 +3,57 @@
 Two rows are nearly the same if they have the same commands, and each of the user's messages up to the one that is
 answered is nearly the same as its like. What the assistant says and the rest of the prompt, which most rows share, is
 not looked at. A row of validation whose prompt is in training, date and time aside, is a leak whatever its commands.
+
+Within one side, rows with a wording that was varied on purpose (another value, slips) are not looked at: they are to be
+nearly the same as another row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from rasa_ft_ext.checks.entries import Entry, entries_of
-from rasa_ft_ext.checks.findings import Finding
+from rasa_ft_ext.checks.findings import Finding, Side, quoted
 from rasa_ft_ext.checks.similarity import nearly_same
-from rasa_ft_ext.conversation import Example
+from rasa_ft_ext.checks.words import normal
+from rasa_ft_ext.conversation import Example, RephrasedFile
+from rasa_ft_ext.prompts import one_line
 
 _DROP = "Split again with --near-duplicates drop, or group."
 _LEAK = "Split again: `split` keeps equal prompts on one side, so these rows were not divided by it."
-_WASTE = "Nothing is wrong with one of them; more of its kind add nothing. Write messages that differ in more."
+_WASTE = (
+    "Nothing is wrong with one of them; more of its kind add nothing. Write messages that differ in more, or split "
+    "again with --near-duplicates drop."
+)
 
 
 def near_duplicates(entries: Sequence[Entry]) -> list[tuple[int, int]]:
-    """The pairs of rows, by their indices, that are nearly the same."""
-    by_answer: dict[str, list[int]] = {}
+    """Pairs of rows, by their indices in order, that are nearly the same.
+
+    Not all of them, or a thousand equal rows would be half a million pairs; but each row that has its like before it on
+    its own side, or on the other side at all, is in a pair that says so.
+    """
+    by_answer: dict[str, dict[tuple[str, ...], list[int]]] = {}
     for number, entry in enumerate(entries):
         if entry.said:
-            by_answer.setdefault(entry.completion, []).append(number)
-    return [
-        (found[one], found[other])
-        for found in by_answer.values()
-        for one, other in nearly_same([entries[number].said for number in found])
-    ]
+            said = tuple(map(normal, entry.said))
+            by_answer.setdefault(entry.completion, {}).setdefault(said, []).append(number)
+    pairs: dict[tuple[int, int], None] = {}
+    for alike in by_answer.values():
+        found = list(alike.values())
+        nearly = [(found[one], found[other]) for one, other in nearly_same(list(alike))]
+        for one, other in (*((same, same) for same in found), *nearly):
+            pairs |= dict.fromkeys([*_with_first(entries, one, other), *_with_first(entries, other, one)])
+    return list(pairs)
+
+
+def _with_first(entries: Sequence[Entry], rows: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Each of the rows with the first of the others on each side."""
+    firsts: dict[Side | None, int] = {}
+    for other in others:
+        firsts.setdefault(entries[other].side, other)
+    yield from ((min(row, first), max(row, first)) for row in rows for first in firsts.values() if row != first)
 
 
 def tests_to_tie(examples: Iterable[Example]) -> list[tuple[str, str]]:
@@ -39,40 +63,49 @@ def tests_to_tie(examples: Iterable[Example]) -> list[tuple[str, str]]:
     return sorted({(one, other) for one, other in tests if one and other and one != other})
 
 
-def nearly_trained_on(train: Sequence[Example], validation: Sequence[Example]) -> list[Example]:
-    """The examples of validation that are nearly the same as one of training."""
+def superfluous(
+    train: Sequence[Example], validation: Sequence[Example], varied: Mapping[str, frozenset[str]]
+) -> tuple[list[Example], list[Example]]:
+    """The examples of each side without which no two rows are nearly the same, but for those varied on purpose.
+
+    Of two alike on both sides it is that of validation, of two on one side the later one. So each command that is
+    learned or measured on a side stays there, except where validation would measure what was trained on.
+    """
     entries = entries_of({"train": train, "validation": validation})
-    found = {number for pair in near_duplicates(entries) if _crosses(entries, pair) for number in pair}
-    return [example for number, example in enumerate(validation, len(train)) if number in found]
+    across, within = _alike(entries, _varied(entries, varied))
+    found = sorted({*across, *within})
+    return (
+        [train[number] for number in found if number < len(train)],
+        [validation[number - len(train)] for number in found if number >= len(train)],
+    )
 
 
-def _crosses(entries: Sequence[Entry], pair: tuple[int, int]) -> bool:
-    one, other = pair
-    return entries[one].side != entries[other].side
+def varied_wordings(files: Iterable[RephrasedFile]) -> dict[str, frozenset[str]]:
+    """The wordings of each test that are not the rephraser's, as prompts show them."""
+    found: dict[str, set[str]] = {}
+    for conversation in (entry for file in files for entry in file.conversations):
+        for rephrasing in (entry for turn in conversation.turns for entry in turn.passing):
+            if rephrasing.origin != "rephraser":
+                found.setdefault(conversation.id, set()).add(one_line(rephrasing.text).strip())
+    return {test: frozenset(texts) for test, texts in found.items()}
 
 
-def check_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """One finding for each leaking row of validation, and for each further row of one side."""
+def check_duplicates(
+    entries: Sequence[Entry], varied: Mapping[str, frozenset[str]] = MappingProxyType({})
+) -> Iterator[Finding]:
+    """One finding for each leaking row of validation, and for each further row of one side.
+
+    `varied` are the wordings of each test that were varied on purpose.
+    """
     trained = {entry.timeless: entry for entry in entries if entry.side == "train"}
     leaks: set[int] = set()
     for number, entry in enumerate(entries):
         same = trained.get(entry.timeless) if entry.side == "validation" else None
         if same is not None:
             leaks.add(number)
-            text = f"The prompt of {entry.message!r} is in the training rows as well, at {same.place}."
+            text = f"The prompt of {quoted(entry.message)} is in the training rows as well, at {same.place}."
             yield Finding(kind="leak", severity="problem", place=entry.place, text=text, advice=_LEAK)
-    yield from _near(entries, near_duplicates(entries), leaks)
-
-
-def _near(entries: Sequence[Entry], pairs: Iterable[tuple[int, int]], leaks: set[int]) -> Iterator[Finding]:
-    across: dict[int, int] = {}
-    within: dict[int, int] = {}
-    for one, other in sorted(pairs):
-        if not _crosses(entries, (one, other)):
-            within.setdefault(other, one)
-        else:
-            seen, measured = (one, other) if entries[one].side == "train" else (other, one)
-            across.setdefault(measured, seen)
+    across, within = _alike(entries, _varied(entries, varied))
     for found, other in sorted(across.items()):
         if found not in leaks:
             text = f"{_told(entries[found])} is measured, and nearly the same was trained on: {_told(entries[other])}."
@@ -80,6 +113,29 @@ def _near(entries: Sequence[Entry], pairs: Iterable[tuple[int, int]], leaks: set
     for found, other in sorted(within.items()):
         text = f"{_told(entries[found])} is nearly the same as {_told(entries[other])} at {entries[other].place}."
         yield _finding("warning", entries[found], text, _WASTE)
+
+
+def _varied(entries: Sequence[Entry], varied: Mapping[str, frozenset[str]]) -> frozenset[int]:
+    """The rows with a wording that was varied on purpose."""
+    return frozenset(number for number, entry in enumerate(entries) if _is_varied(entry, varied))
+
+
+def _is_varied(entry: Entry, varied: Mapping[str, frozenset[str]]) -> bool:
+    return not varied.get(entry.place.test or "", frozenset()).isdisjoint(text.strip() for text in entry.said)
+
+
+def _alike(entries: Sequence[Entry], on_purpose: frozenset[int]) -> tuple[dict[int, int], dict[int, int]]:
+    """Rows of validation, each with its like in training, and rows of a side, each with its like before it."""
+    across: dict[int, int] = {}
+    within: dict[int, int] = {}
+    for one, other in sorted(near_duplicates(entries)):
+        if entries[one].side == entries[other].side:
+            if on_purpose.isdisjoint((one, other)):
+                within.setdefault(other, one)
+        else:
+            seen, measured = (one, other) if entries[one].side == "train" else (other, one)
+            across.setdefault(measured, seen)
+    return across, within
 
 
 def _finding(severity: str, entry: Entry, text: str, advice: str) -> Finding:
@@ -90,5 +146,5 @@ def _finding(severity: str, entry: Entry, text: str, advice: str) -> Finding:
 
 def _told(entry: Entry) -> str:
     """The user's messages; of a long conversation, the first and the last two."""
-    said = [repr(text) for text in entry.said]
+    said = [quoted(text) for text in entry.said]
     return ", ".join(said if len(said) < 4 else [said[0], "...", *said[-2:]])

@@ -20,6 +20,15 @@ FILES: dict[Side, str] = {"train": TRAIN_ROWS, "validation": VALIDATION_ROWS}
 SEVERITIES: tuple[Severity, ...] = ("problem", "warning", "note")
 
 
+_LONGEST = 160
+
+
+def quoted(text: str) -> str:
+    """What was said, in quotes and as a person reads it: of a long text, its ends."""
+    half = _LONGEST // 2
+    return repr(text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}")
+
+
 class Place(Record):
     """Where something was found.
 
@@ -56,8 +65,9 @@ class Finding(Record):
 class TurnDiversity(Record):
     """How far the passing rephrasings of one user message are from it.
 
-    `repeated` of the `rephrasings` only repeat the message or an earlier rephrasing. `diversity` is 1 less the mean
-    overlap with the message: 0 where all are the same, near 1 where no wording is left.
+    `repeated` of the `rephrasings` only repeat the message or an earlier one; `repeating` are these. `diversity` is 1
+    less the mean overlap with the message: 0 where all are the same, near 1 where no wording is left. What says
+    something else (another slot value), or is not the rephraser's, is not counted.
     """
 
     test: str
@@ -65,6 +75,7 @@ class TurnDiversity(Record):
     message: str
     rephrasings: int
     repeated: int
+    repeating: tuple[str, ...] = ()
     diversity: float
 
 
@@ -95,3 +106,10 @@ class CheckReport(Record):
     def counts(self) -> dict[str, int]:
         """How many problems and warnings there are of each kind; what there is none of does not occur."""
         return dict(Counter(finding.kind for finding in self.faults))
+
+
+class KeptReport(Record):
+    """What `check-data` leaves in the output folder; `made_of` is the fingerprint of the stage that made the rows."""
+
+    made_of: str
+    report: CheckReport

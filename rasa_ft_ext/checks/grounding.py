@@ -20,7 +20,7 @@ from difflib import SequenceMatcher
 
 from rasa_ft_ext.checks import words
 from rasa_ft_ext.checks.entries import Entry
-from rasa_ft_ext.checks.findings import Finding
+from rasa_ft_ext.checks.findings import Finding, quoted
 from rasa_ft_ext.checks.known import Known
 
 _COUNTED = 12  # up to here a number can be had by counting people, nights or cars
@@ -42,7 +42,7 @@ def check_values(entries: Sequence[Entry], known: Known) -> Iterator[Finding]:
             if name in known.values or value in known.flows or value.casefold() in _BOOLEANS:
                 continue
             if not _is_grounded(value, entry, _offered(entry, name, known)):
-                text = f"{command}: {value!r} stands neither in the message, {entry.message!r}, nor before it."
+                text = f"{command}: {value!r} stands neither in the message, {quoted(entry.message)}, nor before it."
                 yield Finding(kind="ungrounded value", severity="warning", place=entry.place, text=text, advice=_ADVICE)
 
 

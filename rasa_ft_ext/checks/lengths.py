@@ -28,6 +28,10 @@ def context_length(folder: Path) -> int:
         ConfigError: there is no such file, or it does not say.
     """
     file = folder / "config.json"
+    if not file.is_file():
+        raise ConfigError(
+            "check-data", [f"There is no {file}, which says how long a row may be. Give that with --max-length."]
+        )
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         tokens = found.get("max_position_embeddings") or found.get("text_config", {}).get("max_position_embeddings")

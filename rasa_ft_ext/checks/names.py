@@ -1,12 +1,13 @@
 """Completions that name a flow, a slot or a value of a categorical slot that the assistant does not have.
 
-A value that is not allowed, but stands in the user's message, is a note only: that the user asks for what there is not,
-and the assistant says so, is what a good test tests. Old recordings do not name the slots: then they are not looked at.
+A value that is not allowed, but stands in the user's message, is a note only, one for each message of a test: that the
+user asks for what there is not, and the assistant says so, is what a good test tests. Old recordings do not name the
+slots: then they are not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rasa_ft_ext.checks.entries import Entry
 from rasa_ft_ext.checks.findings import Finding, Severity
@@ -15,35 +16,42 @@ from rasa_ft_ext.checks.known import Known
 from rasa_ft_ext.commands import Command
 
 _AGAIN = "If it was renamed, run `rasa-ft annotate --force` and make the data again; if not, mend the label."
+_ASKED = "Nothing, if the test is about a value that there is not."
 
 
 def check_names(entries: Sequence[Entry], known: Known) -> Iterator[Finding]:
-    """One finding for each name in each row."""
+    """One finding for each name in each row; of notes, one for each message of a test."""
+    noted: set[tuple[str | None, int | None, str]] = set()
     for entry in entries:
-        for command in entry.commands:
-            if command.type in ("StartFlow", "Clarify"):
-                yield from _flows(entry, command, known)
-            elif command.type == "SetSlot":
-                yield from _slot(entry, command, known)
+        for severity, text in unknown_names(entry.commands, entry.message, known):
+            message = (entry.place.test, entry.place.turn, text)
+            if severity == "note" and message in noted:
+                continue
+            noted.add(message)
+            advice = _ASKED if severity == "note" else _AGAIN
+            yield Finding(kind="unknown name", severity=severity, place=entry.place, text=text, advice=advice)
 
 
-def _flows(entry: Entry, command: Command, known: Known) -> Iterator[Finding]:
+def unknown_names(commands: Iterable[Command], message: str, known: Known) -> Iterator[tuple[Severity, str]]:
+    """How bad it is, and a sentence, for each name that the assistant does not have."""
+    for command in commands:
+        if command.type in ("StartFlow", "Clarify"):
+            yield from _flows(command, known)
+        elif command.type == "SetSlot":
+            yield from _slot(command, message, known)
+
+
+def _flows(command: Command, known: Known) -> Iterator[tuple[Severity, str]]:
     for flow in dict.fromkeys(command.args):
         if flow is not None and known.flows and flow not in known.flows:
-            yield _finding("problem", entry, f"{command} names the flow {flow}, which the assistant does not have.")
+            yield "problem", f"{command} names the flow {flow}, which the assistant does not have."
 
 
-def _slot(entry: Entry, command: Command, known: Known) -> Iterator[Finding]:
+def _slot(command: Command, message: str, known: Known) -> Iterator[tuple[Severity, str]]:
     name, value = str(command.args[0]), command.args[1]
     if known.slots and name not in known.slots:
-        yield _finding("problem", entry, f"{command} names the slot {name}, which the assistant does not have.")
+        yield "problem", f"{command} names the slot {name}, which the assistant does not have."
     allowed = known.values.get(name)
     if allowed and value is not None and value.casefold() not in allowed:
-        asked = stands_in(value, entry.message)
         text = f"{name} cannot be {value!r}; it can be {', '.join(sorted(allowed))}."
-        advice = "Nothing, if the test is about a value that there is not." if asked else _AGAIN
-        yield _finding("note" if asked else "problem", entry, text, advice)
-
-
-def _finding(severity: Severity, entry: Entry, text: str, advice: str = _AGAIN) -> Finding:
-    return Finding(kind="unknown name", severity=severity, place=entry.place, text=text, advice=advice)
+        yield "note" if stands_in(value, message) else "problem", text

@@ -13,7 +13,7 @@ from rasa_ft_ext.checks.words import normal
 NEARLY = 0.75
 """From this overlap on two messages are nearly the same.
 
-In the example's data, the most alike of two rephrasings of one message overlap by 0.68; a wrong letter in a message of
+In the example's data, the most alike of two rephrasings of one message overlap by 0.67; a wrong letter in a message of
 20 letters leaves 0.75.
 """
 

@@ -89,6 +89,8 @@ _CLOCK = re.compile(r"^(\d{1,2}):(\d{2})(?::\d{2})?(?: ?[ap]m)?$")
 
 def normal(text: str) -> str:
     """Small letters without accents, words and numbers with single blanks between: `Zürich!` is `zurich`."""
+    if text.isascii():
+        return " ".join(re.findall("[a-z0-9]+", text.casefold()))
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFC", letters).replace("_", " ")))

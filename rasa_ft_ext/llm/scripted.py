@@ -14,6 +14,9 @@
       - user: Tell me a joke
         text: an answer that is given as it is
 
+With `lenient: true` beside `answers`, a message that is not in the file is answered like the one that it is like: the
+same with slips, or with another of the values that the file gives a slot (see `scripted_likeness`).
+
 Messages are compared with white space collapsed and with regard to case; `asked` without regard to case. Within
 `[...]` YAML cuts at every comma; the parts of one command are put together again with `, `. A value with a comma of
 its own that has no blank behind it belongs in quotes or in a list of its own lines.
@@ -24,7 +27,7 @@ This module knows neither prompts nor HTTP.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -35,6 +38,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from rasa_ft_ext.commands import Command, read
 from rasa_ft_ext.conversation import Record
 from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.llm.scripted_likeness import Exchange, Likeness
 
 _COMMAND = re.compile(r"[A-Za-z]+\(.*\)", re.DOTALL)
 _COMMAND_BEGINS = re.compile(r"[A-Za-z]+\(")
@@ -119,6 +123,7 @@ class AnswersFile(Record):
     """The whole file."""
 
     answers: tuple[Entry, ...]
+    lenient: bool = False
 
 
 class Script:
@@ -149,6 +154,7 @@ class Script:
         problems += self._ambiguous()
         if problems:
             raise ConfigError(name, problems)
+        self._likeness = Likeness(self._labels()) if content.lenient else None
 
     @classmethod
     def load(cls, path: Path) -> Script:
@@ -181,7 +187,8 @@ class Script:
         """Find the answer to a message.
 
         The answer with the longest fitting `asked` is taken, then one without; among equals the message's own comes
-        before those of the messages that it paraphrases.
+        before those of the messages that it paraphrases. A lenient script answers what it does not hold like what it is
+        like.
 
         Args:
             message: The user's message, or a paraphrase of one.
@@ -189,12 +196,39 @@ class Script:
         """
         said = collapse(said).casefold()
         message = collapse(message)
-        found: list[tuple[int, Answer]] = []
+        found = list(self._fitting(message, said))
+        if found or self._likeness is None:
+            return max(found, key=lambda candidate: candidate[0])[1] if found else None
+        return _clearest(
+            candidate for like, exchange in self._likeness.of(message) for candidate in self._like(like, exchange, said)
+        )
+
+    def _fitting(self, message: str, said: str) -> Iterator[tuple[int, Answer]]:
+        """The answers to a message in this situation, each with the length of its `asked`."""
         for wording in (message, *self._originals.get(message, ())):
             for asked, answer in self._answers.get(wording, {}).items():
                 if asked is None or asked in said:
-                    found.append((len(asked or ""), answer))
-        return max(found, key=lambda candidate: candidate[0])[1] if found else None
+                    yield len(asked or ""), answer
+
+    def _like(self, message: str, exchange: Exchange | None, said: str) -> Iterator[tuple[int, Answer]]:
+        """The same of a message that another one is like, with that one's value."""
+        for length, answer in self._fitting(message, said):
+            if exchange is None:
+                yield length, answer
+            elif answer.commands is not None and exchange.applied(answer.commands) != answer.commands:
+                yield length, answer.model_copy(update={"commands": exchange.applied(answer.commands)})
+
+    def _labels(self) -> dict[str, list[tuple[Command, ...]]]:
+        """What each message and paraphrase may be answered with."""
+        return {
+            wording: [
+                answer.commands
+                for own in (wording, *self._originals.get(wording, ()))
+                for answer in self._answers.get(own, {}).values()
+                if answer.commands is not None
+            ]
+            for wording in (*self._answers, *self._originals)
+        }
 
     def paraphrases(self, message: str) -> tuple[str, ...]:
         """The paraphrases of a message, over all the situations it has answers for; none for an unknown one."""
@@ -231,6 +265,14 @@ class Script:
                             f"'{wording}' paraphrases both '{other}' and '{original}', whose answers differ. "
                             "Give it commands of its own, or tell the two apart by 'asked'."
                         )
+
+
+def _clearest(candidates: Iterable[tuple[int, Answer]]) -> Answer | None:
+    """The answer with the longest `asked`; None where several of them differ: nothing is guessed."""
+    found = list(candidates)
+    longest = max((length for length, _ in found), default=0)
+    best = [answer for length, answer in found if length == longest]
+    return best[0] if best and all(answer.said == best[0].said for answer in best) else None
 
 
 def _problem(raw: Any, found: Any) -> str:

@@ -2,7 +2,8 @@
 
 A later message was labelled in the state of the original conversation. Its label holds in the new one only if that
 differs in nothing but the values and wordings that were exchanged: the same flow, the same question, the same offers.
-"to Zurich" instead of "to Basel" may bring other cars, and "the compact one" is then another car, or none.
+"to Zurich" instead of "to Basel" may bring other cars, and "the compact one" is then another car, or none. And it holds
+only if it was not worked out of an exchanged value: "the same days again" is labelled with the days of before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import Conversation
+from rasa_ft_ext.places import may_follow, stands_in
 from rasa_ft_ext.prompts import fill, to_json
 from rasa_ft_ext.rasa_pro.run import Run
 
@@ -31,6 +33,7 @@ def first_difference(
     """The first turn from `start` on at which the run stands elsewhere than the original; None if there is none."""
     texts: set[str] = set()
     slots: set[str] = set()
+    gone: set[str] = set()
     for index, (turn, played) in enumerate(zip(conversation.turns, run.turns, strict=False)):
         was_asked = turn.annotation is not None or turn.answer is not None
         if index >= start and was_asked != (played.call is not None):
@@ -39,12 +42,32 @@ def first_difference(
             original = fill(turn.annotation.variables, messages)
             if _neutral(original, texts, slots) != _neutral(_plain(played.call.variables), texts, slots):
                 return index
+            if _follows(labels[index] or (), messages[index], gone, _answered(played.call.variables)):
+                return index
         if turn.annotation is not None:
             texts |= {turn.message, messages[index]} if turn.message != messages[index] else set()
             for name, old, new in _exchanged(turn.annotation.labels, labels[index] or ()):
                 slots.add(name)
+                gone |= {old} - {""}
                 texts |= {value for value in (old, new) if len(value) > 2 and value.lower() not in _TOO_PLAIN}
     return None
+
+
+def _follows(label: Sequence[Command], message: str, gone: set[str], answered: str) -> bool:
+    """Whether a label may have been worked out of values that are gone; what the assistant has named is not."""
+    values = [command.args[1] for command in label if command.type == "SetSlot" and command.args[1]]
+    return any(
+        may_follow(value, message, old)
+        for value in values
+        if value.lower() not in _TOO_PLAIN and not stands_in(value, answered)
+        for old in gone
+    )
+
+
+def _answered(variables: dict[str, Any]) -> str:
+    """What the assistant has said so far."""
+    spoken = str(variables.get("current_conversation", "")).splitlines()
+    return "\n".join(line for line in spoken if not line.startswith("USER: "))
 
 
 def _exchanged(old: Sequence[Command], new: Sequence[Command]) -> Iterator[tuple[str, str, str]]:

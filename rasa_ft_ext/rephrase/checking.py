@@ -18,7 +18,8 @@ class Check:
     """One wording that is put to the assistant in the place of a turn's message.
 
     `annotation` holds the commands that are expected, which are not the recorded ones where a slot's value was
-    exchanged. `differs` says that these set a slot to another value than the original message did.
+    exchanged. `differs` says that these set a slot to another value than the original message did; `noise` is the kind
+    of its slips, if it has any.
     """
 
     conversation: Conversation
@@ -28,6 +29,7 @@ class Check:
     slot_values: SlotValues
     origin: Origin = "rephraser"
     differs: bool = False
+    noise: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Teacher:
         return verdict.model_copy(
             update={
                 "origin": check.origin,
+                "noise": check.noise,
                 "differs": verdict.passed and (verdict.differs or check.differs),
                 "answers": found.texts if self.times > 1 else (),
             }

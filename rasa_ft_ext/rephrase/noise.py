@@ -1,7 +1,7 @@
 """Slips as people and machines make them: what a speech recogniser leaves, typing errors, careless capitals.
 
     noise = read_noise("asr,typo,casing:0.3")
-    noisy("I need a car in Basel, please", ("Basel",), noise, Random(1))     # "i need a car in Basel please"
+    noisy("I need a car in Basel, please", ("Basel",), noise, Random(1))     # ("asr", "i need a car in Basel please")
 
 One wording gets slips of one kind, and few of them. What the label is read from stays as it is: the values of slots,
 every word with a digit, addresses; from typing errors names as well. Typing errors are made in words of alphabets with
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from random import Random
 
 from rasa_ft_ext.errors import ConfigError
-from rasa_ft_ext.rephrase.values import places_of
+from rasa_ft_ext.places import places_of
 
 DEFAULT_SHARE = 0.2
 
@@ -80,8 +80,8 @@ def read_noise(text: str) -> Noise:
     return Noise(kinds, part)
 
 
-def noisy(text: str, values: Sequence[str], noise: Noise, random: Random) -> str | None:
-    """A copy of a wording with slips of one of the kinds; None where no kind finds anything to change.
+def noisy(text: str, values: Sequence[str], noise: Noise, random: Random) -> tuple[str, str] | None:
+    """A kind, and a copy of a wording with slips of that kind; None where no kind finds anything to change.
 
     Args:
         text: The wording.
@@ -92,7 +92,7 @@ def noisy(text: str, values: Sequence[str], noise: Noise, random: Random) -> str
     for kind in random.sample(noise.kinds, len(noise.kinds)):
         changed = _KINDS[kind](text, values, random)
         if changed.strip() and changed != text:
-            return changed
+            return kind, changed
     return None
 
 

@@ -66,4 +66,4 @@ def _failed(rephrasing: Rephrasing, syntax: Syntax) -> dict[str, Any]:
 
 
 def _origin(rephrasing: Rephrasing) -> dict[str, str]:
-    return {} if rephrasing.origin == "rephraser" else {"origin": rephrasing.origin}
+    return {} if rephrasing.origin == "rephraser" else {"origin": rephrasing.maker}

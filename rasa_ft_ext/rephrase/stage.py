@@ -35,6 +35,7 @@ from rasa_ft_ext.rephrase.calls import call_all
 from rasa_ft_ext.rephrase.checking import Check, Checked, Teacher, contested_turns
 from rasa_ft_ext.rephrase.output import shown
 from rasa_ft_ext.rephrase.request import Request, requests_for, turns_to_rephrase
+from rasa_ft_ext.rephrase.tokens import of_completions, of_votes
 from rasa_ft_ext.rephrase.variety import Variety, slipped, substituted
 from rasa_ft_ext.rephrase.verdict import CALL_FAILED, SlotValues, kind
 from rasa_ft_ext.rephrase.votes import TeacherAgreement, Vote, agreement
@@ -64,8 +65,8 @@ class RephraseSummary(SparseRecord):
     """The numbers of a run.
 
     `failed_calls` counts the calls to either LLM that failed; `reasons` says how many rephrasings failed for which
-    kind of reason. `passing_by_origin` and `failing_by_origin` are there where not all wordings are the rephraser's,
-    `teacher` where the assistant's LLM was asked several times.
+    kind of reason. `passing_by_origin` and `failing_by_origin`, with keys such as `noise: typo`, are there where not
+    all wordings are the rephraser's, `teacher` where the assistant's LLM was asked several times.
     """
 
     optional = frozenset({"passing_by_origin", "failing_by_origin", "teacher"})
@@ -135,7 +136,8 @@ async def rephrase(
     flow_map = read_flow_map(workspace.folder(ANNOTATIONS))
     exchanged = list(substituted(conversations, flow_map, variety))  # tells what cannot work before anything is paid
     times = [time.perf_counter()]
-    wordings = await _ask_rephraser(requests, llm, num_rephrases, concurrency, progress)
+    answers = await _ask_rephraser(requests, llm, concurrency, progress)
+    wordings = _read(requests, answers, num_rephrases)
     times.append(time.perf_counter())
     teacher = Teacher(assistant, variety.self_consistency, concurrency, progress)
     checked = await teacher.judge(_new([*_checks(requests, wordings, slot_values), *exchanged]))
@@ -151,7 +153,10 @@ async def rephrase(
             write_yaml(folder / file.file, shown(annotated, file))
         write_record(folder / SUMMARY, summary)
         seconds = [round(end - start, 3) for start, end in itertools.pairwise(times)]
-        write_json(folder / TIMINGS, {"rephrasing_seconds": seconds[0], "checking_seconds": seconds[1]})
+        spent = {"rephrasing": of_completions(answers), "checking": of_votes(checked, recalled)}
+        write_json(
+            folder / TIMINGS, {"rephrasing_seconds": seconds[0], "checking_seconds": seconds[1], "tokens": spent}
+        )
     return summary
 
 
@@ -163,8 +168,8 @@ def summarise(
     turns = [turn for conversation in conversations for turn in conversation.turns]
     rephrasings = [rephrasing for turn in turns for rephrasing in turn.rephrasings]
     reasons = Counter(kind(rephrasing) for rephrasing in rephrasings if not rephrasing.passed)
-    passing = Counter(entry.origin for entry in rephrasings if entry.passed)
-    failing = Counter(entry.origin for entry in rephrasings if not entry.passed)
+    passing = Counter(entry.maker for entry in rephrasings if entry.passed)
+    failing = Counter(entry.maker for entry in rephrasings if not entry.passed)
     by_others = {entry.origin for entry in rephrasings} - {"rephraser"}
     return RephraseSummary(
         conversations=len(conversations),
@@ -182,15 +187,19 @@ def summarise(
 
 
 async def _ask_rephraser(
-    requests: Sequence[Request], llm: LLM, num_rephrases: int, concurrency: int, progress: Progress
-) -> dict[str, Wordings | LLMError]:
-    """For each conversation's id the wordings, or why there are none."""
-
+    requests: Sequence[Request], llm: LLM, concurrency: int, progress: Progress
+) -> list[Completion | LLMError]:
     async def ask(request: Request) -> Completion:
         return await llm.complete(request.prompt)
 
     progress.start("Rephrasing conversations", len(requests))
-    answers = await call_all(requests, ask, concurrency=concurrency, progress=progress)
+    return await call_all(requests, ask, concurrency=concurrency, progress=progress)
+
+
+def _read(
+    requests: Sequence[Request], answers: Sequence[Completion | LLMError], num_rephrases: int
+) -> dict[str, Wordings | LLMError]:
+    """For each conversation's id the wordings, or why there are none."""
     wordings: dict[str, Wordings | LLMError] = {}
     for request, answer in zip(requests, answers, strict=True):
         if isinstance(answer, LLMError):

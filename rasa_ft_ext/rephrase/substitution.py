@@ -7,7 +7,8 @@ conversation again if it can, and what no longer fits is told by its state.
 A value is exchanged only where nothing that is known of the conversation speaks against it:
 
 - it stands once in the message, and no other slot of the label is read from the same words;
-- no later message or label has it, or may have been worked out of it, since those were said knowing it;
+- no later message or label has it, or may have been worked out of it (a day of a day, a number of a number), since
+  those were said knowing it;
 - the new one stands nowhere else among the user's messages and labels, was put into no other message of the
   conversation, and is not what the slot holds already;
 - what the assistant has named (a car among those it has found) is exchanged for something else that it has named, and
@@ -24,7 +25,8 @@ from random import Random
 
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import Annotation, Conversation, Turn
-from rasa_ft_ext.rephrase.values import SlotChoices, is_without_blanks, places_of, set_slots, stands_in
+from rasa_ft_ext.places import is_without_blanks, may_follow, places_of, stands_in
+from rasa_ft_ext.rephrase.values import SlotChoices, set_slots
 
 
 @dataclass(frozen=True)
@@ -75,24 +77,13 @@ def _candidates(conversation: Conversation, index: int, choices: SlotChoices) ->
 
 def _share_words(old: str, other: str, message: str) -> bool:
     """Whether two values are read from the same words, such as both days in "from may 14th to the 17th"."""
-    if stands_in(old, other) or stands_in(other, old):
-        return True
-    return not stands_in(other, message) and any(stands_in(word, other) for word in old.split())
+    return stands_in(old, other) or stands_in(other, old) or may_follow(other, message, old)
 
 
 def _is_known_later(conversation: Conversation, index: int, value: str) -> bool:
     later = conversation.turns[index + 1 :]
-    return any(_has(turn, value) or _may_derive(turn, value) for turn in later)
-
-
-def _may_derive(turn: Turn, value: str) -> bool:
-    """Whether a label may have been worked out of an earlier value: "for three days" after May 14th is May 17th."""
-    others = [other for _, other in set_slots(turn) if not stands_in(other, turn.message)]
-    numbers = any(sign.isdigit() for sign in value)
-    return any(
-        (numbers and any(sign.isdigit() for sign in other)) or any(stands_in(word, other) for word in value.split())
-        for other in others
-    )
+    derived = (may_follow(other, turn.message, value) for turn in later for _, other in set_slots(turn))
+    return any(_has(turn, value) for turn in later) or any(derived)
 
 
 def _has(turn: Turn, value: str) -> bool:

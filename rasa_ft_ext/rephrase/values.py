@@ -1,4 +1,4 @@
-"""Which values a slot may take instead of its own, and where a value stands in a text.
+"""Which values a slot may take instead of its own.
 
 In this order, the first that has any: those that a person lists for the slot, those that the assistant allows (of a
 categorical slot), those that users gave in the tests. Of a categorical slot only allowed values are taken, whoever
@@ -8,8 +8,6 @@ lists them.
 from __future__ import annotations
 
 import ast
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,7 @@ from ruamel.yaml.error import YAMLError
 from rasa_ft_ext.conversation import Conversation, Turn
 from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.flow_map import FlowMap
-
-_WITHOUT_BLANKS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER")  # scripts that put none between words
-_EMPTY = {"", "none", "null", "true", "false"}
+from rasa_ft_ext.places import NO_VALUES, places_of
 
 
 def read_values(path: Path) -> dict[str, tuple[str, ...]]:
@@ -66,7 +62,7 @@ class SlotChoices:
     ) -> None:
         self._allowed = _allowed(conversations)
         for mapped in flow_map.slots if flow_map else ():
-            values = dict.fromkeys(value for value in mapped.values if value.casefold() not in _EMPTY)
+            values = dict.fromkeys(value for value in mapped.values if value.casefold() not in NO_VALUES)
             self._allowed |= {mapped.name: values} if values else {}
         self._seen: dict[str, dict[str, None]] = {}
         known = {*self._allowed, *(slot.name for slot in (flow_map.slots if flow_map else ()))}
@@ -98,35 +94,6 @@ def set_slots(turn: Turn) -> Iterator[tuple[str, str]]:
             yield command.args[0], command.args[1]
 
 
-def places_of(value: str, text: str) -> list[tuple[int, int]]:
-    """Where a value stands in a text as whole words, whatever the case: `mid_range` also as `mid-range`."""
-    if value.casefold() in _EMPTY:
-        return []
-    pattern = r"[\s_-]+".join(re.escape(part) for part in re.split(r"[\s_]+", value) if part)
-    found = (match.span() for match in re.finditer(pattern, text, re.I)) if pattern else ()
-    return [span for span in found if _is_whole(text, *span)]
-
-
-def stands_in(value: str, text: str) -> bool:
-    return bool(places_of(value, text))
-
-
-def is_without_blanks(text: str) -> bool:
-    """Whether the text begins with a letter of a script that puts no blanks between words."""
-    first = next((sign for sign in text if sign.isalpha()), "")
-    return bool(first) and unicodedata.name(first, "").startswith(_WITHOUT_BLANKS)
-
-
-def _is_whole(text: str, start: int, end: int) -> bool:
-    return not (_go_together(text[start - 1 : start], text[start]) or _go_together(text[end - 1], text[end : end + 1]))
-
-
-def _go_together(one: str, other: str) -> bool:
-    """Whether two signs side by side belong to one word or number; a decimal point does, too."""
-    both = one.isalnum() and other.isalnum()
-    return both and not (is_without_blanks(one) or is_without_blanks(other))
-
-
 def _allowed(conversations: Iterable[Conversation]) -> dict[str, dict[str, None]]:
     """The allowed values that the recorded template variables name, by slot."""
     allowed: dict[str, dict[str, None]] = {}
@@ -156,4 +123,4 @@ def _listed(value: Any) -> Iterator[str]:
         except (ValueError, SyntaxError):
             return
     if isinstance(value, list | tuple):
-        yield from (entry for entry in value if isinstance(entry, str) and entry.casefold() not in _EMPTY)
+        yield from (entry for entry in value if isinstance(entry, str) and entry.casefold() not in NO_VALUES)

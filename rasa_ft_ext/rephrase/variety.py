@@ -113,9 +113,10 @@ def slipped(
     for base, values in (*_originals(conversations), *_passing(checked, slot_values)):
         random = Random(f"{variety.seed} {base.conversation.id} {base.turn} {base.text}")
         if random.random() < variety.noise.share:
-            text = noisy(base.text, values, variety.noise, random)
-            if text is not None:
-                yield dataclasses.replace(base, text=text, origin="noise")
+            copy = noisy(base.text, values, variety.noise, random)
+            if copy is not None:
+                kind, text = copy
+                yield dataclasses.replace(base, text=text, origin="noise", noise=kind)
 
 
 _Base = tuple[Check, list[str]]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rasa_ft_ext.assistant.base import Answer
-from rasa_ft_ext.commands import Command, difference, value_difference
+from rasa_ft_ext.commands import Command, same_commands
 from rasa_ft_ext.conversation import Annotation, Record
 from rasa_ft_ext.errors import LLMError
 from rasa_ft_ext.rephrase.verdict import effective
@@ -103,11 +103,6 @@ def vote(results: Sequence[Answer | LLMError], annotation: Annotation) -> Vote:
         errors=tuple(result for result in results if isinstance(result, LLMError)),
         told=", ".join(f"{len(group)}x {_told(effective(group[0].commands, annotation))}" for group in groups),
     )
-
-
-def same_commands(one: Sequence[Command], other: Sequence[Command]) -> bool:
-    """Whether Rasa would do the same for both: the place of a `SetSlot` among the others does not matter."""
-    return difference(one, other) is None and value_difference(one, other) is None
 
 
 def against_recorded(found: Vote, annotation: Annotation) -> str | None:

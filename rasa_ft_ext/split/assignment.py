@@ -125,14 +125,21 @@ def grouped(
     return groups, sorted(idle)
 
 
-def without(assignment: Assignment, dropped: Sequence[Example]) -> Assignment:
-    """The same assignment with some of validation's examples left out; its tests stay."""
+def without(assignment: Assignment, dropped: Iterable[Example]) -> Assignment:
+    """The same assignment with some of its examples left out; the tests stay."""
     gone = {example_order(example) for example in dropped}
-    validation = []
-    for group in assignment.validation:
-        kept = tuple(example for example in group.examples if example_order(example) not in gone)
-        validation.append(Group(group.tests, kept, features(kept)))
-    return replace(assignment, validation=tuple(validation))
+
+    def thinned(group: Group) -> Group:
+        examples = tuple(example for example in group.examples if example_order(example) not in gone)
+        return Group(group.tests, examples, features(examples))
+
+    kept = {group: thinned(group) for group in (*assignment.train, *assignment.validation)}
+    return replace(
+        assignment,
+        train=tuple(kept[group] for group in assignment.train),
+        validation=tuple(kept[group] for group in assignment.validation),
+        demanded=tuple(kept[group] for group in assignment.demanded),
+    )
 
 
 def features(examples: Iterable[Example]) -> frozenset[Feature]:

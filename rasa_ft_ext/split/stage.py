@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rasa_ft_ext.checks.duplicates import nearly_trained_on, tests_to_tie
+from rasa_ft_ext.checks.duplicates import superfluous, tests_to_tie, varied_wordings
 from rasa_ft_ext.checks.entries import entries_of
 from rasa_ft_ext.checks.findings import FILES, CheckReport, Side
-from rasa_ft_ext.checks.stage import CHECKS, check, refuse_faults, write_report
+from rasa_ft_ext.checks.stage import CHECKS, check, refuse_faults, rephrasings_of, write_report
 from rasa_ft_ext.conversation import Example
 from rasa_ft_ext.errors import ConfigError, WorkspaceError
 from rasa_ft_ext.progress import Progress
+from rasa_ft_ext.review.place import FOLLOWS, made_with, require_applied
 from rasa_ft_ext.split.assignment import Assignment, Group, assign, example_order, without
 from rasa_ft_ext.split.suite import SuiteWriter
 from rasa_ft_ext.split.summary import SplitSummary, examples_of, summarize
@@ -53,6 +54,7 @@ def split(
     output_format: OutputFormat = "instruction",
     near_duplicates: NearDuplicates = "report",
     strict: bool = False,
+    review: Path | None = None,
     progress: Progress | None = None,
 ) -> SplitSummary:
     """Divide the examples, and write rows and tests of both sides, and what the checks find in them.
@@ -62,21 +64,25 @@ def split(
         train_frac: The share of the examples that training gets, above 0; with 1 it gets all.
         seed: Decides between groups of tests that would do equally well, and the order of the training rows.
         output_format: `instruction` writes `prompt` and `completion`, `conversational` writes `messages`.
-        near_duplicates: `report` only says what is nearly the same on both sides, `drop` leaves it out of validation,
-            `group` keeps the tests that have it on one side.
+        near_duplicates: `report` only says what is nearly the same, `drop` leaves it out of validation if it is in
+            training and keeps one of several on the same side, `group` keeps the tests that have it on one side.
         strict: Refuse data in which the checks find a problem or a warning.
+        review: The file with the decisions of a review; None for the one that the examples were made with, or the
+            folder's own.
         progress: Is told how far it is.
 
     Raises:
         ConfigError: an option cannot work.
-        WorkspaceError: a stage before has not been run, or there are no examples, or they do not fit the annotations.
+        WorkspaceError: a stage before has not been run, or there are no examples, or they do not fit the annotations,
+            or were made before a decision of the review.
         DataError: the data has faults, with `strict`; nothing is written.
     """
     _check(train_frac, output_format, near_duplicates)
     inputs = {"annotations": workspace.fingerprint(ANNOTATIONS), "dataset": workspace.fingerprint(DATASET)}
+    require_applied(workspace, review)
     key = {**inputs, "train_frac": float(train_frac), "seed": seed, "output_format": output_format}
-    key["near_duplicates"] = near_duplicates
-    if workspace.is_done(SPLIT, key):
+    key |= {"near_duplicates": near_duplicates, "review": made_with(workspace)}
+    if workspace.is_done(SPLIT, key, follows=FOLLOWS):
         if strict:
             refuse_faults(read_record(workspace.folder(SPLIT) / CHECKS, CheckReport))
         return read_summary(workspace.folder(SPLIT), SplitSummary)
@@ -138,8 +144,8 @@ def _check(train_frac: float, output_format: str, near_duplicates: str) -> None:
 
 def _plan(
     workspace: Workspace, train_frac: float, seed: int, near_duplicates: NearDuplicates
-) -> tuple[Assignment, int, SuiteWriter]:
-    """Who goes where, how many examples of validation are dropped, and what writes the tests."""
+) -> tuple[Assignment, dict[str, int], SuiteWriter]:
+    """Who goes where, how many examples of each side are dropped, and what writes the tests."""
     examples = workspace.examples()
     if not examples:
         raise WorkspaceError(
@@ -150,11 +156,13 @@ def _plan(
     conversations = [conversation for file in files for conversation in file.conversations]
     tied = tests_to_tie(examples) if near_duplicates == "group" else []
     assignment = assign(conversations, examples, train_frac, seed, tied)
-    dropped: list[Example] = []
+    dropped: dict[str, int] = {}
     if near_duplicates == "drop":
-        dropped = nearly_trained_on(examples_of(assignment.train), examples_of(assignment.validation))
-        assignment = without(assignment, dropped)
-    return assignment, len(dropped), SuiteWriter(files)
+        varied = varied_wordings(rephrasings_of(workspace))
+        train, validation = superfluous(examples_of(assignment.train), examples_of(assignment.validation), varied)
+        dropped = {"train": len(train), "validation": len(validation)}
+        assignment = without(assignment, [*train, *validation])
+    return assignment, dropped, SuiteWriter(files)
 
 
 def _write_tests(folder: Path, assignment: Assignment, writer: SuiteWriter, progress: Progress) -> list[str]:

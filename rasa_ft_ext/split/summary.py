@@ -17,8 +17,9 @@ class SplitSummary(Record):
     `groups` counts the sets of test cases that share an example. `train_commands` and `val_commands` count commands
     by type. `missing_in_train` and `only_in_train` name what can be learned, by kind (commands, flows, slots).
     `test_folders` are the folders, seen from the stage's own, to give to `rasa test e2e` one by one. `renamed` maps
-    the id of a test to its new `file::name` where that is not the original. `dropped` counts the examples that are left
-    out of validation as training has nearly the same. `findings` counts what the checks found, by kind, without notes.
+    the id of a test to its new `file::name` where that is not the original. `dropped` counts the examples of
+    each side that are left out as nearly the same as another. `findings` counts what the checks found, by kind, without
+    notes.
     """
 
     train_examples: int
@@ -34,7 +35,7 @@ class SplitSummary(Record):
     only_in_train: dict[str, tuple[str, ...]]
     test_folders: tuple[str, ...]
     renamed: dict[str, str]
-    dropped: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
     findings: dict[str, int] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -45,7 +46,7 @@ def summarize(
     *,
     test_folders: Iterable[str],
     renamed: Mapping[str, str],
-    dropped: int = 0,
+    dropped: Mapping[str, int] | None = None,
     findings: Mapping[str, int] | None = None,
 ) -> SplitSummary:
     """Count what went where, and put into words what is not as one would expect."""
@@ -65,7 +66,7 @@ def summarize(
         only_in_train=_by_kind(features(train) - features(val)) if val else {},
         test_folders=tuple(test_folders),
         renamed=dict(renamed),
-        dropped=dropped,
+        dropped=dict(dropped or {}),
         findings=dict(findings or {}),
     )
     return summary.model_copy(update={"notes": tuple(_notes(summary, assignment))})
@@ -88,7 +89,7 @@ def _notes(summary: SplitSummary, assignment: Assignment) -> Iterable[str]:
     total = summary.train_examples + summary.val_examples
     wanted = summary.train_frac * total
     largest = max(group.size for group in (*assignment.train, *assignment.validation))
-    if summary.train_frac < 1 and not summary.val_examples:
+    if summary.train_frac < 1 and not any(group.tests for group in assignment.validation):
         yield (
             "Validation is empty: training needs every group of tests for some command, flow or slot that no other "
             "group has. Write more tests, or split by hand with --train-frac 1.0."
@@ -104,8 +105,9 @@ def _notes(summary: SplitSummary, assignment: Assignment) -> Iterable[str]:
             f"Training holds {summary.train_examples} of {total} examples, less than {summary.train_frac:.0%}: tests "
             f"that share an example stay together, and the largest such group has {largest} examples."
         )
-    if summary.dropped:
-        yield f"{summary.dropped} examples are left out of validation: training has nearly the same."
+    if any(summary.dropped.values()):
+        told = ", ".join(f"{count} of {side}" for side, count in summary.dropped.items() if count)
+        yield f"Left out are {told}, which are nearly the same as other examples."
     if summary.findings:
         told = ", ".join(f"{kind} {count}" for kind, count in summary.findings.items())
         yield f"The checks found faults in the data ({told}): see `rasa-ft check-data` or checks.json."

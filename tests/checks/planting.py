@@ -48,7 +48,7 @@ def plant(clean: dict[Side, list[Example]], planter: Planter, seed: int) -> Plan
 
 
 def contradictions(dice: random.Random, sides: dict[Side, list[Example]]) -> list[tuple[Side, Example]]:
-    """Other commands for a row's prompt, of which half are seven seconds older than the row."""
+    """Other commands for a row's prompt."""
     chosen = distinct(dice, sides["train"], lambda example: len(example.commands) == 1)
     others = [example for example in sides["train"] if len(example.commands) == 2]
     return [("train", labelled(example, dice.choice(others).commands)) for example in chosen]

@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 
 from rasa_ft_ext import commands as language
-from rasa_ft_ext.checks.balance import balance_of, check_balance
+from rasa_ft_ext.checks import duplicates
+from rasa_ft_ext.checks.balance import balance_of, check_balance, check_sides
 from rasa_ft_ext.checks.contradictions import check_contradictions
 from rasa_ft_ext.checks.diversity import check_diversity, diversity_of
-from rasa_ft_ext.checks.duplicates import check_duplicates
+from rasa_ft_ext.checks.duplicates import (
+    check_duplicates,
+    near_duplicates,
+    superfluous,
+    varied_wordings,
+)
 from rasa_ft_ext.checks.entries import Entry, entries_of
 from rasa_ft_ext.checks.findings import Side
 from rasa_ft_ext.checks.grounding import check_values
@@ -199,6 +205,24 @@ def test_rows_whose_messages_are_all_nearly_the_same_are_found(messages: list[st
     assert across == ([("near-duplicate", "problem", "ft_splits/val.jsonl line 1")] if found else [])
 
 
+def test_many_equal_rows_are_told_without_comparing_each_with_each() -> None:
+    said = [f"I would like to rent a car in Basel{end}" for end in ("", "!", " now")]
+    many = [example("CancelFlow()", said[n % 3], prompt=f"{prompt(said[n % 3])} {n}", variant=n) for n in range(900)]
+    entries = entries_of({"train": many[:600], "validation": many[600:]})
+
+    assert len(near_duplicates(entries)) < 10 * len(many)
+    kinds = [(finding.place.row, finding.severity) for finding in check_duplicates(entries)]
+    assert len(kinds) == len(set(kinds)) == 599 + 300 + 299
+    train, validation = superfluous(many[:600], many[600:], {})
+    assert (len(train), len(validation)) == (599, 300)
+    tests = [entry.model_copy(update={"test": f"cars.yml::{entry.variant}"}) for entry in many]
+    parents = {pair for pair in duplicates.tests_to_tie(tests)}
+    tied = {"cars.yml::0"}
+    while more := {test for pair in parents if tied & set(pair) for test in pair} - tied:
+        tied |= more
+    assert len(tied) == 900
+
+
 def test_rows_that_are_nearly_the_same_with_other_commands_are_none() -> None:
     first = example("SetSlot(day, May 3)", "I would like the car on May 3")
     second = example("SetSlot(day, May 5)", "I would like the car on May 5")
@@ -251,10 +275,56 @@ def test_balance_counts_rows_and_says_what_cannot_be_learned_or_measured() -> No
 
     assert balance["flows"] == {"book_car": (3, 0), "book_hotel": (0, 1)}
     assert balance["slots"] == {"city": (3, 0)}
-    found = {finding.text.split(" is ")[0]: finding.severity for finding in check_balance(balance, divided=True)}
-    assert found == {
-        "The command SetSlot": "note",
-        "The flow book_car": "note",
-        "The flow book_hotel": "warning",
-        "The slot city": "note",
-    }
+    found = [(finding.severity, finding.text) for finding in check_balance(balance, divided=True)]
+    assert [severity for severity, _ in found] == ["warning", "note"]
+    assert "The flow book_hotel is in 1 rows of validation and in none of training" in found[0][1]
+    assert found[1][1].endswith("commands SetSlot; flows book_car; slots city.")
+    (rare,) = check_balance(balance_of(entries_of({"train": train[:2]})), divided=False)
+    assert rare.text.endswith("commands SetSlot (2), StartFlow (2); flows book_car (2); slots city (2).")
+
+
+def test_a_side_without_rows_is_told() -> None:
+    one = example("CancelFlow()", "a")
+
+    def found(**sides: list[Example]) -> list[str]:
+        return [finding.severity for finding in check_sides(entries_of(sides))]  # type: ignore[arg-type]
+
+    assert found(train=[one], validation=[one]) == []
+    assert found(train=[one], validation=[]) == ["note"]
+    assert found(train=[], validation=[one]) == ["problem"]
+    assert found() == ["problem"]
+
+
+def test_a_message_as_long_as_a_book_is_quoted_by_its_ends() -> None:
+    entries = rows(example("SetSlot(city, Lisbon)", "once upon a time " * 10_000 + "the end", test="cars.yml::b"))
+
+    (finding,) = check_values(entries, Known(KNOWN.flows, KNOWN.slots))
+
+    assert len(finding.text) < 300
+    assert "'once upon" in finding.text
+    assert "the end'" in finding.text
+
+
+def test_a_value_that_the_user_asks_for_in_vain_is_noted_once_for_each_message() -> None:
+    asked = [
+        example("SetSlot(size, gigantic)", f"{polite} the gigantic one", variant=n) for n, polite in enumerate("ab")
+    ]
+
+    assert [finding.severity for finding in check_names(rows(*asked), KNOWN)] == ["note"]
+    missing = [example("StartFlow(book_train)", f"{polite} train", variant=n) for n, polite in enumerate("ab")]
+    assert len(list(check_names(rows(*missing), KNOWN))) == 2
+
+
+def test_wordings_that_were_varied_on_purpose_repeat_nothing() -> None:
+    booked = conversation(said("a car in Basel", "CancelFlow()"))
+    noisy = rephrasing("A CAR IN BASEL", "CancelFlow()").model_copy(update={"origin": "noise"})
+    other = rephrasing("a car in Basle", "CancelFlow()").model_copy(update={"differs": True})
+    file = RephrasedFile(file=booked.file, conversations=(rephrased(booked, {0: [noisy, other]}),))
+    first = example("CancelFlow()", "a car in Basel", test=booked.id)
+    copy = example("CancelFlow()", "A CAR IN BASEL", test=booked.id, variant=1)
+
+    assert not list(diversity_of([file]))
+    assert not list(check_duplicates(rows(first, copy), varied_wordings([file])))
+    assert [finding.kind for finding in check_duplicates(rows(first, copy), {})] == ["near-duplicate"]
+    across = check_duplicates(entries_of({"train": [first], "validation": [copy]}), varied_wordings([file]))
+    assert [finding.severity for finding in across] == ["problem"]

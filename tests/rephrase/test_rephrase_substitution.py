@@ -11,8 +11,9 @@ import pytest
 from rasa_ft_ext.conversation import Conversation
 from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.flow_map import FlowMap, MappedSlot
+from rasa_ft_ext.places import places_of
 from rasa_ft_ext.rephrase.substitution import substitutions
-from rasa_ft_ext.rephrase.values import SlotChoices, places_of, read_values
+from rasa_ft_ext.rephrase.values import SlotChoices, read_values
 from tests.rephrase.rephrase_builders import Dialog, conversation
 
 CITIES = {"city": ("Basel", "Zurich", "Bern")}
@@ -36,7 +37,9 @@ def found(
         ("Basel", "Basel or Basel?", 2),
         ("Basel", "to Baselland", 0),
         ("July 1", "July 10", 0),
-        ("1", "1.5", 1),
+        *[("1", text, 0) for text in ("1.5", "1,000", "2.1", "3/1", "10:1", "2024-1-2")],
+        ("1", "1, 2 or 3", 1),
+        ("Basel", "Basel.5", 1),
         ("mid_range", "a mid-range or mid range one", 2),
         ("東京", "東京で車を", 1),
         ("a.b", "axb", 0),
@@ -97,6 +100,17 @@ def test_a_value_that_a_later_label_may_be_worked_out_of_stays() -> None:
         assert found([first, ("three days later", f"set slot end {end}", "ok")], 0, listed) == {}
     assert list(found([first, ("May 17th", "set slot end May 17th", "ok")], 0, listed)) == ["pick-up on June 1"]
     assert list(found([first, ("the big one", "set slot car Volvo", "ok")], 0, listed)) == ["pick-up on June 1"]
+
+
+def test_a_day_that_another_day_may_be_worked_out_of_stays() -> None:
+    listed = {"start": ("Montag",)}
+    at_once = [("ab Donnerstag für drei Tage", "set slot start Donnerstag\nset slot end Sonntag", "ok")]
+    assert found(at_once, 0, listed) == {}
+    later = [("ab Donnerstag", "set slot start Donnerstag", "?"), ("für drei Tage", "set slot end Sonntag", "ok")]
+    assert found(later, 0, listed) == {}
+    assert found([("two of us", "set slot people two\nset slot beds 1", "ok")], 0, {"people": ("four",)}) == {}
+    free = [("ab Donnerstag, in Basel", "set slot start Donnerstag\nset slot city Basilea", "ok")]
+    assert list(found(free, 0, listed)) == ["ab Montag, in Basel"]
 
 
 def test_a_value_that_the_user_names_elsewhere_is_not_put_in() -> None:

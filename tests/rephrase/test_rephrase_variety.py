@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,13 @@ async def test_over_http_each_wording_must_give_just_what_it_should(tmp_path: Pa
     assert not noisy.get("Basel IT IS", ("", False, False))[1]  # another value than the wording that it copies
     assert summary.passing_by_origin is not None
     assert summary.passing_by_origin["substitution"] == 1
+    assert summary.failing_by_origin is not None
+    assert {*summary.passing_by_origin, *summary.failing_by_origin} == {"rephraser", "substitution", "noise: casing"}
+    tokens = json.loads((workspace.folder(REPHRASINGS) / TIMINGS).read_text())["tokens"]
+    assert tokens["rephrasing"]["calls"] == 1
+    failed_calls = summary.reasons.get("call failed", 0)
+    assert tokens["checking"]["calls"] == summary.rephrasings - failed_calls > 0
+    assert all(tokens[what][kind] > 0 for what in tokens for kind in ("prompt_tokens", "completion_tokens"))
     reason = next(
         e.reason for e in workspace.rephrasings()[0].conversations[0].turns[1].rephrasings if e.text == "to Zurich"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rasa_ft_ext import api
-from rasa_ft_ext.checks.duplicates import near_duplicates
+from rasa_ft_ext.checks.duplicates import near_duplicates, superfluous
 from rasa_ft_ext.checks.entries import Entry, read_entries
 from rasa_ft_ext.checks.findings import CheckReport
 from rasa_ft_ext.checks.lengths import context_length
@@ -49,18 +49,31 @@ def test_near_duplicates_are_reported_and_stay(workspace: Workspace) -> None:
     assert api.check_data(workspace.root) == report
     assert sum(finding.severity == "problem" for finding in report.findings) == len(across(workspace))
     assert any("near-duplicate" in note for note in summary.notes)
-    assert (summary.train_examples, summary.val_examples, summary.dropped) == (10, 10, 0)
+    assert (summary.train_examples, summary.val_examples, summary.dropped) == (10, 10, {})
 
 
-def test_near_duplicates_are_left_out_of_validation(workspace: Workspace) -> None:
+def test_one_of_several_near_duplicates_is_kept(workspace: Workspace) -> None:
     split(workspace, train_frac=0.5)
-    leaking = len(across(workspace))
-    summary = split(Workspace(workspace.root, force=True), train_frac=0.5, near_duplicates="drop")
+    leaking, within = len(across(workspace)), 10 - len(across(workspace))
+    assert leaking > 0
+    assert within > 0
+    summary = split(Workspace(workspace.root, force=True), train_frac=0.5, near_duplicates="drop", strict=True)
 
-    assert not across(workspace)
-    assert (summary.train_examples, summary.val_examples, summary.dropped) == (10, 10 - leaking, leaking)
+    assert not near_duplicates(read_entries(workspace))
+    assert sum(summary.dropped.values()) == 10
+    assert summary.dropped["validation"] == leaking + within / 2
+    assert (summary.train_examples, summary.val_examples) == (10 - within / 2, 10 - leaking - within / 2)
     assert summary.val_tests == 10
-    assert any("left out of validation" in note for note in summary.notes)
+    assert any("nearly the same as other examples" in note for note in summary.notes)
+
+
+def test_wordings_that_were_varied_on_purpose_are_kept_on_their_side(tmp_path: Path) -> None:
+    texts = [f"please show me what {WORDS[0] * 3} costs{end}" for end in (".", "!")]
+    rows = [example("a.yml::a", f"USER: {text}", start("f"), message=text) for text in texts]
+
+    assert superfluous(rows, [], {}) == ([rows[1]], [])
+    assert superfluous(rows, [], {"a.yml::a": frozenset({texts[1]})}) == ([], [])
+    assert superfluous(rows[:1], rows[1:], {"a.yml::a": frozenset({texts[1]})}) == ([], [rows[1]])
 
 
 def test_near_duplicates_are_kept_on_one_side(workspace: Workspace) -> None:
@@ -136,6 +149,22 @@ def test_rows_are_measured_with_the_context_of_a_base_model(workspace: Workspace
     (tmp_path / "config.json").write_text('{"text_config": {}}')
     with pytest.raises(ConfigError, match="does not say how long a row may be"):
         api.check_data(workspace.root, tokenizer=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"There is no .*none/config\.json"):
+        api.check_data(workspace.root, tokenizer=str(tmp_path / "none"))
+
+
+def test_a_file_of_rows_that_cannot_be_read_is_named_with_its_lines(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split(workspace, train_frac=0.5)
+    rows = workspace.folder(SPLIT) / "ft_splits" / "train.jsonl"
+    rows.write_text(f'{rows.read_text()}{{"prompt": \n[1]\n')
+
+    assert main(["check-data", str(workspace.root)]) == 1
+    told = capsys.readouterr().err
+    assert str(rows) in told
+    assert "Line 11 is not JSON" in told
+    assert "Line 12 is a list" in told
 
 
 def test_a_folder_without_examples_is_refused(tmp_path: Path) -> None:
