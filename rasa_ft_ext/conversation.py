@@ -161,11 +161,12 @@ class Rephrasing(SparseRecord):
     """One paraphrase of a user message, with the verdict.
 
     `commands` are what the LLM said to this very wording; `label` is what an example made of it is labelled with.
-    `differs` is True when the label sets a slot to another value than the original message did. `answers` are all that
-    the LLM said, in order, where it was asked several times; `answer` is then the first of those that won.
+    `differs` is True when the label sets a slot to another value than the original message did. `noise` is the kind of
+    its slips, where `origin` is `noise`. `answers` are all that the LLM said, in order, where it was asked several
+    times; `answer` is then the first of those that won.
     """
 
-    optional = frozenset({"origin", "answers"})
+    optional = frozenset({"origin", "noise", "answers"})
 
     text: str
     passed: bool
@@ -175,7 +176,13 @@ class Rephrasing(SparseRecord):
     answer: str = ""
     reason: str | None = None
     origin: Origin = "rephraser"
+    noise: str | None = None
     answers: tuple[str, ...] = ()
+
+    @property
+    def maker(self) -> str:
+        """The origin, with the kind of the slips, such as `noise: typo`."""
+        return f"{self.origin}: {self.noise}" if self.noise else self.origin
 
 
 class ContestedTurn(Record):

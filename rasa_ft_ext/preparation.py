@@ -26,6 +26,7 @@ from rasa_ft_ext.rephrase.variety import Variety, read_variety
 from rasa_ft_ext.rephrase.verdict import SlotValues
 from rasa_ft_ext.report.page import write_report
 from rasa_ft_ext.results import PrepareDataSummary, check_results, summarise, write_results
+from rasa_ft_ext.review.place import check_labels, read_review
 from rasa_ft_ext.split.stage import NearDuplicates, OutputFormat, split
 from rasa_ft_ext.workspace import Workspace, read_annotations
 
@@ -51,6 +52,7 @@ class Preparation:
     noise: str | None
     self_consistency: int
     student_prompt: str | Path | None
+    review: str | Path | None
     annotations: str | Path | None
     llm_api_base: str | None
     require_coverage: bool
@@ -115,6 +117,9 @@ class Preparation:
     def _student(self) -> StudentPrompt | None:
         return read_student_prompt(self.student_prompt, self.place.project) if self.student_prompt else None
 
+    def _review(self) -> Path | None:
+        return self.place.path(self.review) if self.review is not None else None
+
     def _variety(self) -> Variety:
         return read_variety(self.place.project, seed=self.seed, **self._of_variety())
 
@@ -140,6 +145,7 @@ class Preparation:
             "llm_api_base is for recorded annotations only; a live assistant's LLM stands in its endpoints.yml.",
         )
         problems.attempt(self._variety)
+        problems.attempt(lambda: read_review(Workspace(self.place.path(self.out)), self._review()))
         return problems
 
     def _finish(
@@ -157,9 +163,15 @@ class Preparation:
             judge_before_paying(workspace, self.progress, required=self.require_coverage)
             if student is not None:
                 check_recordings(student, workspace.annotations())  # before anything is paid for
+            check_labels(workspace, self._review())
             of_rephrase = await self._rephrase(workspace, assistant, config, llm)
             of_dataset = await dataset(
-                workspace, assistant, student=student, concurrency=self.concurrency, progress=self.progress
+                workspace,
+                assistant,
+                student=student,
+                review=self._review(),
+                concurrency=self.concurrency,
+                progress=self.progress,
             )
             of_split = split(
                 workspace,
@@ -168,6 +180,7 @@ class Preparation:
                 output_format=self.output_format,
                 near_duplicates=self.near_duplicates,
                 strict=self.strict,
+                review=self._review(),
                 progress=self.progress,
             )
             return summarise(of_annotate, of_rephrase, of_dataset, of_split, Path(self.out))
@@ -219,6 +232,8 @@ class Preparation:
         }
         if self._variety() != Variety(seed=self.seed):
             parameters |= {name: str(v) if isinstance(v, Path) else v for name, v in self._of_variety().items()}
+        if self.review is not None:
+            parameters["review"] = str(self.review)
         plain: dict[str, Any] = without_secrets(parameters)
         return plain
 

@@ -72,7 +72,8 @@ def module(file: str) -> str:
 def test_heavy_libraries_are_imported_where_they_are_used(file: str) -> None:
     names = set(imported(file, at_the_top=True))
     roots = {name.split(".")[0] for name in names}
-    served = {"aiohttp"} if file.startswith(("llm/scripted", "model_server/transformers_api")) else set()
+    servers = ("llm/scripted", "local_http", "model_server/transformers_api", "review_server/server")
+    served = {"aiohttp"} if file.startswith(servers) else set()
     if module(file) in WITH_TENSORS:
         assert roots & TRAINING or names & WITH_TENSORS, "needs no place among WITH_TENSORS any more"
         served = TRAINING
@@ -105,7 +106,7 @@ def test_the_seam_to_rasa_knows_neither_stages_nor_command_line(file: str) -> No
     assert not rooms & (STAGES | {"cli", "api"})
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("checks/")])
-def test_the_checks_which_stages_use_know_no_stage(file: str) -> None:
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith(("checks/", "review/"))])
+def test_checks_and_decisions_which_stages_use_know_no_stage(file: str) -> None:
     rooms = {name.split(".")[1] for name in imported(file) if name.startswith("rasa_ft_ext.")}
     assert not rooms & (STAGES | {"cli", "rasa_pro", "api"})

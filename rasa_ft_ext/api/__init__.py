@@ -21,6 +21,7 @@ from rasa_ft_ext.api.data import (
     prepare_data,
     prompt_stats,
     rephrase,
+    report,
     split,
 )
 from rasa_ft_ext.api.model import serve, train
@@ -37,6 +38,7 @@ __all__ = [
     "prepare_data",
     "prompt_stats",
     "rephrase",
+    "report",
     "rollback",
     "serve",
     "split",

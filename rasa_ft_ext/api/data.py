@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rasa_ft_ext import prompt_stats as stats
 from rasa_ft_ext.annotate import recorded
@@ -14,11 +15,12 @@ from rasa_ft_ext.checks.findings import CheckReport
 from rasa_ft_ext.checks.lengths import Context, context_length
 from rasa_ft_ext.coverage import stage as covering
 from rasa_ft_ext.coverage.stage import Checked
+from rasa_ft_ext.coverage.suggest import Suggest, Suggester
 from rasa_ft_ext.coverage_results import Thresholds
 from rasa_ft_ext.dataset import stage as making
 from rasa_ft_ext.dataset.stage import DatasetSummary
 from rasa_ft_ext.dataset.student import read_student_prompt
-from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.errors import ConfigError, WorkspaceError
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.pipeline import Place, Problems, at, outside_loop, recorded_llm, run_with
 from rasa_ft_ext.preparation import Preparation
@@ -28,7 +30,7 @@ from rasa_ft_ext.rephrase import stage as rephrasing
 from rasa_ft_ext.rephrase.stage import RephraseSummary
 from rasa_ft_ext.rephrase.variety import read_variety
 from rasa_ft_ext.rephrase.verdict import SlotValues
-from rasa_ft_ext.report.page import write_report
+from rasa_ft_ext.report.page import REPORT, write_report
 from rasa_ft_ext.results import PrepareDataSummary
 from rasa_ft_ext.split import stage as splitting
 from rasa_ft_ext.split.stage import NearDuplicates, OutputFormat
@@ -57,6 +59,7 @@ def prepare_data(
     noise: str | None = None,
     self_consistency: int = 1,
     student_prompt: str | Path | None = None,
+    review: str | Path | None = None,
     annotations: str | Path | None = None,
     llm_api_base: str | None = None,
     require_coverage: bool = False,
@@ -91,6 +94,7 @@ def prepare_data(
         self_consistency: How often the assistant's LLM is asked about each message and rephrasing; the majority counts.
         student_prompt: The template to render the examples' prompts with: `compact`, `minimal` or a file; by default
             that of the assistant.
+        review: The file with the decisions of `rasa-ft review`; by default `review.yaml` in `out`, if it is there.
         annotations: A folder of recorded annotations to start from; then neither Rasa nor a model is needed.
         llm_api_base: Where the LLM of the recorded annotations is, in place of the recorded address.
         require_coverage: Stop before the first rephrasing if the tests cover less than the recipe asks for.
@@ -127,6 +131,7 @@ def prepare_data(
         noise=noise,
         self_consistency=self_consistency,
         student_prompt=student_prompt,
+        review=review,
         annotations=annotations,
         llm_api_base=llm_api_base,
         require_coverage=require_coverage,
@@ -172,7 +177,14 @@ def annotate(
 
 
 def check_coverage(
-    output: str | Path = "output", *, project: str | Path = ".", thresholds: Thresholds | None = None
+    output: str | Path = "output",
+    *,
+    project: str | Path = ".",
+    thresholds: Thresholds | None = None,
+    suggest: Suggest | None = None,
+    rephrase_config: str | Path | None = None,
+    endpoints: str = "endpoints.yml",
+    llm_api_base: str | None = None,
 ) -> Checked:
     """Say whether the E2E tests of a finished run cover the assistant well enough to learn from.
 
@@ -180,12 +192,48 @@ def check_coverage(
         output: The output folder with the annotations, or the folder of a coverage report of `rasa test e2e`.
         project: The folder that relative paths start from.
         thresholds: What must be reached; None: what the recipe asks for (`coverage_results.GATE`).
+        suggest: Write E2E tests for what is missing: `drafts`, or `llm` for messages worded by an LLM.
+        rephrase_config: A file with that LLM, as `rephrase` has it; by default as there.
+        endpoints: The endpoints file with the model groups that it may name.
+        llm_api_base: Where the LLM of recorded annotations is, in place of the recorded address.
 
     Raises:
-        ConfigError: a threshold means nothing, or cannot be judged by what is there.
+        ConfigError: a threshold means nothing, or something cannot be told by what is there.
         WorkspaceError: there is nothing to judge, or it cannot be read.
     """
-    return covering.check_coverage(Path(project) / output, thresholds)
+    folder = Path(project) / output
+    recorded_with = None
+    if suggest == "llm" and (folder / ANNOTATIONS).is_dir():
+        recorded_with = at(Workspace(folder).card().llm, llm_api_base)
+    suggester = suggester_for(
+        suggest,
+        project=project,
+        rephrase_config=rephrase_config,
+        endpoints=endpoints,
+        assistant_llm=recorded_with,
+    )
+    return outside_loop(lambda: covering.check_coverage(folder, thresholds, suggester))
+
+
+def suggester_for(
+    suggest: Suggest | None,
+    *,
+    project: str | Path = ".",
+    rephrase_config: str | Path | None = None,
+    endpoints: str = "endpoints.yml",
+    assistant_llm: Mapping[str, Any] | None = None,
+) -> Suggester | None:
+    """What drafts tests as `check_coverage` is told to; None where it is to draft none.
+
+    Raises:
+        ConfigError: the LLM's configuration cannot work, or `suggest` is something else.
+    """
+    if suggest is None or suggest == "drafts":
+        return Suggester() if suggest else None
+    if suggest != "llm":
+        raise ConfigError("check-coverage", [f"suggest is {suggest!r}; it must be drafts or llm."])
+    config = Place(Path(project), None, endpoints).rephraser(rephrase_config, assistant_llm)
+    return Suggester(LiteLLM(config.llm), notes=config.notes)
 
 
 def check_data(
@@ -197,7 +245,9 @@ def check_data(
     max_length: int | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Say what is wrong with the rows of training data in `out`; nothing is changed but by `near_duplicates`.
+    """Say what is wrong with the rows of training data in `out`, and keep it there for the report.
+
+    The rows themselves are changed by `near_duplicates` only.
 
     Args:
         out: The folder with the examples, and with the split if there is one.
@@ -217,7 +267,14 @@ def check_data(
     if near_duplicates != "report":
         splitting.split_again(workspace, near_duplicates, progress=progress)
         write_report(workspace.root)
-    return checking.check_data(workspace, context=context)
+    report = checking.check_data(workspace, context=context)
+    try:
+        checking.keep(workspace, report)
+        if (workspace.root / REPORT).is_file():
+            write_report(workspace.root)
+    except WorkspaceError as error:
+        (progress or Progress()).note(f"The findings are not kept for `rasa-ft report`: {error}")
+    return report
 
 
 def _context(tokenizer: str | None, max_length: int | None, project: Path) -> Context | None:
@@ -305,6 +362,7 @@ def dataset(
     model: str | None = None,
     endpoints: str = "endpoints.yml",
     student_prompt: str | Path | None = None,
+    review: str | Path | None = None,
     concurrency: int = 16,
     sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
@@ -324,7 +382,14 @@ def dataset(
         student = read_student_prompt(student_prompt, place.project) if student_prompt else None
         workspace.fingerprint(ANNOTATIONS)
         assistant = place.open_for(workspace, None, concurrency)
-        work = making.dataset(workspace, assistant, student=student, concurrency=concurrency, progress=progress)
+        work = making.dataset(
+            workspace,
+            assistant,
+            student=student,
+            review=place.path(review) if review is not None else None,
+            concurrency=concurrency,
+            progress=progress,
+        )
         return run_with(assistant, work)
 
     return outside_loop(run)
@@ -339,6 +404,7 @@ def split(
     seed: int = 42,
     near_duplicates: NearDuplicates = "report",
     strict: bool = False,
+    review: str | Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> SplitSummary:
@@ -354,10 +420,27 @@ def split(
         output_format=output_format,
         near_duplicates=near_duplicates,
         strict=strict,
+        review=Path(project) / review if review is not None else None,
         progress=progress,
     )
     write_report(workspace.root)
     return summary
+
+
+def report(out: str | Path = "output", *, project: str | Path = ".") -> Path:
+    """Write `report.html` anew from what is in `out`: the data, the checks, an evaluation, what users say.
+
+    Args:
+        out: The folder with the results of the other functions, or of a coverage report of `rasa test e2e`.
+        project: The folder that relative paths start from.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        WorkspaceError: there is nothing to show, or the folder cannot be written.
+    """
+    return write_report(Path(project) / out)
 
 
 def prompt_stats(

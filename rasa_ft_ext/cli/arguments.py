@@ -174,6 +174,14 @@ def add_student_prompt(parser: ArgumentParser) -> None:
     )
 
 
+def add_review(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--review",
+        metavar="FILE",
+        help="File with the decisions of `rasa-ft review` (default: review.yaml in the folder of the results).",
+    )
+
+
 def add_concurrency(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--concurrency", type=positive_int, default=16, metavar="N", help="Conversations and LLM calls at a time."
@@ -198,6 +206,21 @@ def add_coverage(parser: ArgumentParser) -> None:
         help="What the recipe asks for: 90 %% of all steps, 80 %% of every flow, every command once. A threshold that "
         "is given as well counts in its place.",
     )
+
+
+def add_suggestions(parser: ArgumentParser) -> None:
+    """Tests for what is not covered, and who words them."""
+    group = parser.add_argument_group("Suggested tests")
+    group.add_argument(
+        "--suggest",
+        nargs="?",
+        type=wording,
+        const="drafts",
+        metavar="drafts|llm",
+        help="Write E2E tests for what is not covered, in the folder `suggested` of the results: with messages drafted "
+        "from the descriptions of flows and slots (also without a value), or worded by an LLM.",
+    )
+    group.add_argument("--rephrase-config", help="YAML file with that LLM, as rephrase has it.")
 
 
 def thresholds_of(args: Namespace) -> Thresholds | None:
@@ -234,8 +257,8 @@ def add_split(parser: ArgumentParser) -> None:
         "--near-duplicates",
         choices=["report", "drop", "group"],
         default="report",
-        help="What becomes of rows that are nearly the same in training and validation: they are reported, left out of "
-        "validation, or kept on one side.",
+        help="What becomes of rows that are nearly the same: they are reported, all but one are left out, or they are "
+        "kept on one side.",
     )
     group.add_argument("--strict", action="store_true", help="Refuse data in which the checks find a fault.")
 
@@ -262,6 +285,13 @@ def fraction(text: str) -> float:
     if not 0 < number <= 1:
         raise ArgumentTypeError(f"{text} is not above 0 and at most 1")
     return number
+
+
+def wording(text: str) -> str:
+    if text not in ("drafts", "llm"):
+        hint = "A folder goes before --suggest, or write --suggest drafts."
+        raise ArgumentTypeError(f"'{text}' is neither drafts nor llm. {hint}")
+    return text
 
 
 def share(text: str) -> float:

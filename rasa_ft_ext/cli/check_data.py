@@ -28,8 +28,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--near-duplicates",
         choices=["report", "drop", "group"],
         default="report",
-        help="Split again first, so that what training has nearly the same is left out of validation, or kept on one "
-        "side.",
+        help="Split again first, so that of rows that are nearly the same all but one are left out, or they are kept "
+        "on one side.",
     )
     parser.add_argument(
         "--tokenizer", metavar="FOLDER", help="Folder of a base model: name the rows that are too long for its context."

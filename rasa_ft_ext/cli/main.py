@@ -36,6 +36,7 @@ TOOLS = {
     "doctor": "Look at an assistant with a fine-tuned model, and say what has moved away since the training.",
     "export": "Copy a model to an object store, the Hugging Face Hub or a folder, and prove that it arrived.",
     "monitor": "Compare what users say now with what the model was trained on, and draft tests of the worst.",
+    "review": "Accept, reject or edit labels and rephrasings in the browser; the data is made with what was decided.",
     "report": "Write report.html anew: the data, the evaluation and what users say, on one page.",
     "prompt-stats": "Count the tokens of the prompts, and how many of them a prefix cache can use again.",
     "scripted-llm": "Serve answers from a file as an OpenAI-compatible LLM, for demos and tests.",

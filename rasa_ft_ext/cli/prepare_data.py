@@ -14,6 +14,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_project(parser)
     arguments.add_annotations(parser)
     arguments.add_student_prompt(parser)
+    arguments.add_review(parser)
     arguments.add_concurrency(parser)
     arguments.add_assistant(parser)
     arguments.add_rephrasing(parser)
@@ -53,6 +54,7 @@ def run(args: Namespace) -> int:
             noise=args.noise,
             self_consistency=args.self_consistency,
             student_prompt=args.student_prompt,
+            review=args.review,
             annotations=args.annotations,
             llm_api_base=args.llm_api_base,
             require_coverage=args.require_coverage,

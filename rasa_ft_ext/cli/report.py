@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from rasa_ft_ext.cli import arguments
 
@@ -14,7 +13,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from rasa_ft_ext.report.page import write_report
+    from rasa_ft_ext import api
 
-    print(f"Report: {write_report(Path(args.project, args.output))}")
+    print(f"Report: {api.report(args.output, project=args.project)}")
     return 0

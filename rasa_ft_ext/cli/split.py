@@ -12,6 +12,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_workspace(parser)
     arguments.add_project(parser)
     arguments.add_split(parser)
+    arguments.add_review(parser)
 
 
 def run(args: Namespace) -> int:
@@ -29,6 +30,7 @@ def run(args: Namespace) -> int:
             seed=args.seed,
             near_duplicates=args.near_duplicates,
             strict=args.strict,
+            review=args.review,
             force=args.force,
             progress=shown,
         )

@@ -21,6 +21,8 @@ from rasa_ft_ext.conversation import (
     Rephrasing,
     Turn,
 )
+from rasa_ft_ext.review.decisions import Decision
+from rasa_ft_ext.review.fitting import Place
 from rasa_ft_ext.steps import lines_of, shown_steps
 
 
@@ -59,9 +61,15 @@ class _Commands:
 
 
 def browsable(
-    annotated: Sequence[AnnotatedFile], rephrased: Sequence[RephrasedFile], placed: Iterable[Placed]
+    annotated: Sequence[AnnotatedFile],
+    rephrased: Sequence[RephrasedFile],
+    placed: Iterable[Placed],
+    review: Mapping[Place, Decision] | None = None,
 ) -> dict[str, Any]:
-    """The conversations of all tests in order: `tests` and the `commands` that they name."""
+    """The conversations of all tests in order: `tests` and the `commands` that they name.
+
+    `review` is what a person decided of their messages and rephrasings.
+    """
     commands = _Commands()
     rephrasings = {entry.id: entry for file in rephrased for entry in file.conversations}
     rows: dict[tuple[str, int, str], list[Placed]] = {}
@@ -71,7 +79,9 @@ def browsable(
         rows.setdefault((example.test, example.turn, example.message), []).append(entry)
         sides.update(dict.fromkeys((example.test, *example.also_in), entry.side))
     tests = [
-        _Test(conversation, rephrasings.get(conversation.id), rows, commands).shown(sides.get(conversation.id, ""))
+        _Test(conversation, rephrasings.get(conversation.id), rows, commands, review or {}).shown(
+            sides.get(conversation.id, "")
+        )
         for file in annotated
         for conversation in file.conversations
     ]
@@ -86,6 +96,7 @@ class _Test:
     rephrased: RephrasedConversation | None
     rows: Mapping[tuple[str, int, str], Sequence[Placed]]
     commands: _Commands
+    review: Mapping[Place, Decision]
 
     def shown(self, side: str) -> dict[str, Any]:
         said = self._said()
@@ -101,7 +112,7 @@ class _Test:
         if turn.annotation is None:
             return {**shown, "why": turn.unannotated or "not annotated"}
         syntax = turn.annotation.syntax
-        shown["do"] = self.commands.indices(turn.annotation.labels, syntax)
+        shown |= {"do": self.commands.indices(turn.annotation.labels, syntax), **self._decided(index)}
         entry = next((of for of in (self.rephrased.turns if self.rephrased else ()) if of.turn == index), None)
         if entry is not None:
             shown["re"] = [self._rephrasing(index, found, syntax) for found in entry.rephrasings]
@@ -111,10 +122,15 @@ class _Test:
 
     def _rephrasing(self, index: int, found: Rephrasing, syntax: Syntax) -> dict[str, Any]:
         commands = self.commands.indices(found.label if found.passed else found.commands, syntax)
-        shown = {"say": found.text, "do": commands, **self._rows(index, found.text)}
+        shown = {"say": found.text, "do": commands, **self._rows(index, found.text), **self._decided(index, found.text)}
         if found.origin != "rephraser":
-            shown["by"] = found.origin
+            shown["by"] = found.maker
         return shown if found.passed else {**shown, "why": found.reason or "no reason is known"}
+
+    def _decided(self, index: int, rephrasing: str | None = None) -> dict[str, Any]:
+        decision = self.review.get((self.conversation.id, index, rephrasing))
+        names = {"decision", "commands", "text", "note"}
+        return {"review": decision.model_dump(mode="json", include=names)} if decision else {}
 
     def _rows(self, index: int, message: str) -> dict[str, Any]:
         """How many rows have the message at this place, and where the first of them stands."""

@@ -12,10 +12,10 @@ from typing import Any
 from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Example
 from rasa_ft_ext.report.balance import kinds, lengths
 from rasa_ft_ext.report.browse import Placed, as_json, browsable
-from rasa_ft_ext.report.figures import is_done, read_figures
-from rasa_ft_ext.report.funnel import funnel
+from rasa_ft_ext.report.figures import Tokens, is_done, read_figures, read_tokens
+from rasa_ft_ext.report.funnel import funnel, makers
+from rasa_ft_ext.report.reviewed import reviewed
 from rasa_ft_ext.report.sections import Section, script, section
-from rasa_ft_ext.report.words import count
 from rasa_ft_ext.rows import TRAIN_ROWS, VALIDATION_ROWS, read_rows
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
@@ -29,6 +29,7 @@ from rasa_ft_ext.workspace import (
     read_record,
 )
 
+GROUP = "Data"
 TRAIN, VALIDATION, UNDIVIDED = "train", "validation", "examples"
 _OPEN = 25  # rows of a chart; more are folded
 _STATIC = 200  # conversations that stand in the page for who has no script
@@ -41,7 +42,19 @@ def sections(output: Path) -> Iterator[Section]:
         return
     failed = found.annotated.failed if found.annotated else ()
     if steps := funnel(found):
-        yield section("funnel", "From tests to examples", "data.funnel", steps=steps, failed=failed)
+        yield section(
+            "funnel",
+            "From tests to examples",
+            "data.funnel",
+            group=GROUP,
+            steps=steps,
+            failed=failed,
+            makers=makers(found.rephrased),
+        )
+        if found.rephrased and found.rephrased.teacher:
+            yield section(
+                "agreement", "How sure the LLM is", "data.agreement", group=GROUP, found=found.rephrased.teacher
+            )
     workspace = Workspace(output)
     placed = _placed(workspace) if is_done(output, DATASET) else []
     if placed:
@@ -49,7 +62,8 @@ def sections(output: Path) -> Iterator[Section]:
     if is_done(output, ANNOTATIONS):
         annotated = workspace.annotations()
         yield _browse(workspace, annotated, placed)
-        yield section("run", "The run", "data.run", rows=list(_run(workspace, annotated)))
+        rows, tokens = list(_run(workspace)), list(_tokens(workspace, annotated))
+        yield section("run", "The run", "data.run", group=GROUP, rows=rows, tokens=tokens)
 
 
 def _placed(workspace: Workspace) -> list[Placed]:
@@ -71,6 +85,7 @@ def _balance(placed: Sequence[Placed], flows: Mapping[str, str]) -> Section:
         "balance",
         "What the examples hold",
         "data.balance",
+        group=GROUP,
         kinds=kinds(sides, flows),
         lengths=lengths(sides),
         sides={side: len(of) for side, of in sides.items()},
@@ -80,11 +95,12 @@ def _balance(placed: Sequence[Placed], flows: Mapping[str, str]) -> Section:
 
 def _browse(workspace: Workspace, annotated: Sequence[AnnotatedFile], placed: Sequence[Placed]) -> Section:
     rephrased = workspace.rephrasings() if is_done(workspace.root, REPHRASINGS) else []
-    found = browsable(annotated, rephrased, placed)
+    found = browsable(annotated, rephrased, placed, reviewed(workspace, annotated, rephrased))
     return section(
         "browse",
         "Conversations",
         "data.browse",
+        group=GROUP,
         scripts=(script("browse.js"),),
         data=as_json(found),
         tests=found["tests"][:_STATIC],
@@ -93,7 +109,7 @@ def _browse(workspace: Workspace, annotated: Sequence[AnnotatedFile], placed: Se
     )
 
 
-def _run(workspace: Workspace, annotated: Sequence[AnnotatedFile]) -> Iterator[tuple[str, str]]:
+def _run(workspace: Workspace) -> Iterator[tuple[str, str]]:
     """What the data was made from and with, as pairs of a name and what it was."""
     manifests = {
         stage: read_record(workspace.folder(stage) / MANIFEST, Manifest)
@@ -113,7 +129,6 @@ def _run(workspace: Workspace, annotated: Sequence[AnnotatedFile]) -> Iterator[t
     if "simulate" in key:
         how = "rendered from the recording, or by running the assistant again" if key["simulate"] else "rendered"
         yield "prompts of new conversations", how
-    yield from _tokens(annotated)
 
 
 _OPTIONS = {
@@ -132,15 +147,34 @@ def _assistant(card: AssistantCard) -> Iterator[tuple[str, str]]:
     yield "LLM that answers", _llm(card.llm)
 
 
-def _llm(settings: Any) -> str:
+_NAMES = ("provider", "model", "deployment")
+
+
+def _llm(settings: Any, *keys: str) -> str:
+    """What an LLM's settings say under these keys; under all that tell it from others if none are given."""
     if not isinstance(settings, Mapping):
         return "-"
-    names = [str(settings[name]) for name in ("provider", "model", "deployment", "api_base") if settings.get(name)]
+    names = [str(settings[name]) for name in keys or (*_NAMES, "api_base") if settings.get(name)]
     return ", ".join(names) or "-"
 
 
-def _tokens(annotated: Sequence[AnnotatedFile]) -> Iterator[tuple[str, str]]:
-    """The tokens of the calls that annotated the tests, as the provider reported them."""
+def _tokens(workspace: Workspace, annotated: Sequence[AnnotatedFile]) -> Iterator[tuple[str, str, Tokens]]:
+    """What the calls were for, which LLM answered them, and their tokens; what is not known is left out."""
+    teacher = _llm(workspace.card().llm, *_NAMES)
+    yield "running the tests", teacher, _of_annotations(annotated)
+    if is_done(workspace.root, REPHRASINGS):
+        rephraser = _llm(read_record(workspace.folder(REPHRASINGS) / MANIFEST, Manifest).key.get("llm"), *_NAMES)
+        found = read_tokens(workspace.root, REPHRASINGS)
+        for name, what, llm in (
+            ("rephrasing", "rephrasing", rephraser),
+            ("checking", "checking the rephrasings", teacher),
+        ):
+            if name in found:
+                yield what, llm, found[name]
+
+
+def _of_annotations(annotated: Sequence[AnnotatedFile]) -> Tokens:
+    """The tokens of the calls that annotated the tests."""
     asked = [
         turn.annotation.usage
         for file in annotated
@@ -148,6 +182,8 @@ def _tokens(annotated: Sequence[AnnotatedFile]) -> Iterator[tuple[str, str]]:
         for _, turn in of.annotated
         if turn.annotation is not None
     ]
-    prompt, answer = sum(of.prompt_tokens for of in asked), sum(of.completion_tokens for of in asked)
-    if prompt or answer:
-        yield "tokens of the annotated messages", f"{count(prompt)} in prompts, {count(answer)} in answers"
+    return Tokens(
+        calls=len(asked),
+        prompt_tokens=sum(of.prompt_tokens for of in asked),
+        completion_tokens=sum(of.completion_tokens for of in asked),
+    )

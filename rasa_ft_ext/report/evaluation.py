@@ -15,11 +15,14 @@ from rasa_ft_ext.evaluation import (
     read_evaluation,
     read_outcomes,
 )
-from rasa_ft_ext.report.sections import Section, section
+from rasa_ft_ext.report.sections import Headline, Section, section
 from rasa_ft_ext.report.words import COMMAND_ROWS
 from rasa_ft_ext.workspace import EVALUATION
 
+ANCHOR = "verdict"
+GROUP = "Evaluation"
 SIDES: tuple[Side, ...] = ("validation", "train")
+_OPEN = 10  # failed tests and wrong answers of a side; more are folded
 _MOST = 200  # wrong answers of a side; more are in answers.jsonl
 
 
@@ -28,20 +31,42 @@ def sections(output: Path) -> Iterator[Section]:
     if not (output / EVALUATION / EVALUATION_FILE).is_file():
         return
     found = read_evaluation(output)
-    yield section("verdict", "Verdict", "evaluation.verdict", found=found, bars=_bars(found))
+    yield section(ANCHOR, "Verdict", "evaluation.verdict", group=GROUP, found=found, bars=_bars(found))
     if found.conversations:
         outcomes = read_outcomes(output)
         yield section(
-            "conversations", "E2E tests", "evaluation.conversations", found=found, sides=SIDES, failed=_failed(outcomes)
+            "conversations",
+            "E2E tests",
+            "evaluation.conversations",
+            group=GROUP,
+            found=found,
+            sides=SIDES,
+            failed=_failed(outcomes),
+            open=_OPEN,
         )
     if found.comparison:
-        yield section("teacher", "Against the teacher", "evaluation.teacher", found=found, sides=SIDES)
+        yield section(
+            "teacher", "Against the teacher", "evaluation.teacher", group=GROUP, found=found, sides=SIDES, open=_OPEN
+        )
     if found.commands:
         sides = [side for side in SIDES if side in found.commands]
-        yield section("commands", "Commands", "evaluation.commands", found=found, sides=sides, rows=COMMAND_ROWS)
-        yield section("answers", "Wrong answers", "evaluation.answers", wrong=_wrong(read_answers(output)), most=_MOST)
-    yield section("parity", "Parity", "evaluation.parity", found=found)
-    yield section("subject", "What was evaluated", "evaluation.subject", found=found)
+        yield section(
+            "commands", "Commands", "evaluation.commands", group=GROUP, found=found, sides=sides, rows=COMMAND_ROWS
+        )
+        wrong = _wrong(read_answers(output))
+        yield section(
+            "answers", "Wrong answers", "evaluation.answers", group=GROUP, wrong=wrong, most=_MOST, open=_OPEN
+        )
+    yield section("parity", "Parity", "evaluation.parity", group=GROUP, found=found)
+    yield section("subject", "What was evaluated", "evaluation.subject", group=GROUP, found=found)
+
+
+def headline(output: Path) -> Headline | None:
+    """The answer at the top of the page, if there is an evaluation."""
+    if not (output / EVALUATION / EVALUATION_FILE).is_file():
+        return None
+    verdict = read_evaluation(output).verdict
+    return Headline("May the model replace the LLM?", verdict.sentence, verdict.passed, ANCHOR)
 
 
 def _bars(found: Evaluation) -> list[tuple[str, object, float | None]]:

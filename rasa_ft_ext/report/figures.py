@@ -21,6 +21,7 @@ from rasa_ft_ext.workspace import (
     SPLIT,
     STAGES,
     SUMMARY,
+    TIMINGS,
     Workspace,
     read_record,
 )
@@ -42,8 +43,22 @@ class Annotated(_Figures):
     failed: tuple[FailedTest, ...] = ()
 
 
+class Teacher(_Figures):
+    """Of `rephrase`: how far the assistant's LLM agrees with itself, where it was asked several times."""
+
+    times: int
+    messages: int
+    answers: int
+    split_messages: int
+    minority_answers: int
+    disagreement: float
+    no_majority: int
+    unasked: int = 0
+    contested: tuple[str, ...] = ()
+
+
 class Rephrased(_Figures):
-    """Of `rephrase`: the wordings that passed and failed, and for which kind of reason."""
+    """Of `rephrase`: the wordings that passed and failed, and for which kind of reason; by whom they were made."""
 
     rephrasings: int
     passing: int
@@ -51,6 +66,9 @@ class Rephrased(_Figures):
     failed_calls: int
     reasons: dict[str, int] = {}
     notes: tuple[str, ...] = ()
+    passing_by_origin: dict[str, int] | None = None
+    failing_by_origin: dict[str, int] | None = None
+    teacher: Teacher | None = None
 
 
 class Made(_Figures):
@@ -63,6 +81,8 @@ class Made(_Figures):
     unreadable: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
     student_prompt: str | None = None
+    review: dict[str, int] = {}
+    review_misfits: tuple[str, ...] = ()
 
 
 class Divided(_Figures):
@@ -75,6 +95,18 @@ class Divided(_Figures):
     missing_in_train: dict[str, tuple[str, ...]] = {}
     only_in_train: dict[str, tuple[str, ...]] = {}
     notes: tuple[str, ...] = ()
+
+
+class Tokens(_Figures):
+    """What a stage's calls of an LLM took, as far as the provider said it; `calls` were answered."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Timings(_Figures):
+    tokens: dict[str, Tokens] = {}
 
 
 @dataclass(frozen=True)
@@ -112,6 +144,16 @@ def read_figures(output: Path) -> DataFigures | None:
         divided=_of(output, SPLIT, Divided),
         stale=_stale(output),
     )
+
+
+def read_tokens(output: Path, stage: str) -> dict[str, Tokens]:
+    """The tokens of a stage's calls by what they were for; none where the stage recorded none.
+
+    Raises:
+        WorkspaceError: the file cannot be read.
+    """
+    path = output / stage / TIMINGS
+    return read_record(path, _Timings).tokens if path.is_file() else {}
 
 
 def is_done(output: Path, stage: str) -> bool:

@@ -8,6 +8,25 @@ from dataclasses import dataclass
 from rasa_ft_ext.report.figures import Annotated, DataFigures, Divided, Made, Rephrased
 from rasa_ft_ext.report.words import count, percent
 
+_MAKERS = {
+    "rephraser": "the rephraser",
+    "substitution": "another value for a slot",
+    "noise": "slips",
+    "noise: asr": "slips of a speech recogniser",
+    "noise: typo": "typing errors",
+    "noise: casing": "careless capitals",
+}
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What made wordings, how many of these there are, which part of all that is, and how many passed."""
+
+    name: str
+    made: int
+    share: float
+    passed: int
+
 
 @dataclass(frozen=True)
 class Step:
@@ -30,6 +49,24 @@ class Step:
 def funnel(found: DataFigures) -> tuple[Step, ...]:
     """The steps of the stages that were run."""
     return tuple(_steps(found))
+
+
+def makers(found: Rephrased | None) -> tuple[Maker, ...]:
+    """What made the wordings, where that was not the rephraser alone."""
+    if found is None or found.passing_by_origin is None or found.failing_by_origin is None:
+        return ()
+    passing, failing = found.passing_by_origin, found.failing_by_origin
+    total = sum((*passing.values(), *failing.values()))
+    counts = {name: (passing.get(name, 0), failing.get(name, 0)) for name in sorted({*passing, *failing}, key=_order)}
+    return tuple(
+        Maker(_MAKERS.get(name, name), passed + failed, (passed + failed) / total, passed)
+        for name, (passed, failed) in counts.items()
+    )
+
+
+def _order(name: str) -> tuple[int, str]:
+    known = list(_MAKERS)
+    return (known.index(name) if name in known else len(known), name)
 
 
 def _steps(found: DataFigures) -> Iterator[Step]:

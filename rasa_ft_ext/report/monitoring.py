@@ -8,11 +8,13 @@ from pathlib import Path
 
 from rasa_ft_ext.monitoring import MONITORING_FILE, Day, Figures, Milliseconds, Monitoring, read_monitoring
 from rasa_ft_ext.report.chart import Chart, chart
-from rasa_ft_ext.report.sections import Section, section
+from rasa_ft_ext.report.sections import Headline, Section, section
 from rasa_ft_ext.report.words import MONITORING_ROWS, count, percent, seconds
 from rasa_ft_ext.report.worries import EXPECTED, summary, worries
 from rasa_ft_ext.workspace import MONITORING
 
+ANCHOR = "users"
+GROUP = "Users"
 CHARTS = ("unparsed", "cannot_handle", "clarifications", "far")
 DAILY = ("failed_calls", "unparsed", "cannot_handle", "clarifications", "untrained_flows", "far")
 _RECENT = 31  # days that are shown at once; older ones are folded away
@@ -38,9 +40,10 @@ def sections(output: Path) -> Iterator[Section]:
     found = read_monitoring(output)
     worrying = worries(found)
     yield section(
-        "users",
+        ANCHOR,
         "What users say now",
         "monitoring.users",
+        group=GROUP,
         found=found,
         summary=summary(found, worrying),
         worries=worrying,
@@ -53,6 +56,7 @@ def sections(output: Path) -> Iterator[Section]:
             "days",
             "Day by day",
             "monitoring.days",
+            group=GROUP,
             found=found,
             charts=_charts(found),
             names=[MONITORING_ROWS[name] for name in DAILY],
@@ -60,9 +64,20 @@ def sections(output: Path) -> Iterator[Section]:
             older=rows[_RECENT:],
         )
         never = sorted(found.never_trained.items(), key=lambda entry: (-entry[1], entry[0]))
-        yield section("untrained", "Flows never trained", "monitoring.untrained", never=never)
+        yield section("untrained", "Flows never trained", "monitoring.untrained", group=GROUP, never=never)
     if found.worst:
-        yield section("worst", "The worst messages", "monitoring.worst", worst=found.worst, longest=_LONGEST)
+        yield section(
+            "worst", "The worst messages", "monitoring.worst", group=GROUP, worst=found.worst, longest=_LONGEST
+        )
+
+
+def headline(output: Path) -> Headline | None:
+    """The answer at the top of the page, if `monitor` has been run."""
+    if not (output / MONITORING / MONITORING_FILE).is_file():
+        return None
+    found = read_monitoring(output)
+    worrying = worries(found)
+    return Headline("Does it go well with users?", summary(found, worrying), not worrying, ANCHOR)
 
 
 def _totals(found: Monitoring) -> Iterator[Row]:

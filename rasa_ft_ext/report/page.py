@@ -9,13 +9,17 @@ A page is a row of sections; what a stage has to show is a function from the out
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.errors import WorkspaceError
 from rasa_ft_ext.files import write_whole
-from rasa_ft_ext.report import coverage, data, evaluation, monitoring, overview
-from rasa_ft_ext.report.sections import Section, environment, section
+from rasa_ft_ext.report import coverage, data, evaluation, findings, monitoring, overview
+from rasa_ft_ext.report.browse import as_json
+from rasa_ft_ext.report.sections import Section, environment, script, section
+from rasa_ft_ext.workspace import MANIFEST
 
 REPORT = "report.html"
 
@@ -23,10 +27,20 @@ REPORT = "report.html"
 SECTIONS: tuple[Callable[[Path], Iterable[Section]], ...] = (
     overview.sections,
     coverage.sections,
+    findings.sections,
     evaluation.sections,
     monitoring.sections,
     data.sections,
 )
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the page of `rasa-ft review` has beside: how its script talks to the server, and the file it changes."""
+
+    token: str
+    header: str
+    file: str
 
 
 def write_report(output: Path) -> Path:
@@ -38,25 +52,59 @@ def write_report(output: Path) -> Path:
     Raises:
         WorkspaceError: there is nothing to show, or the folder cannot be written.
     """
-    sections = [part for of_stage in SECTIONS for part in _parts(of_stage, output)]
-    if not sections:
-        raise WorkspaceError(
-            f"There is nothing to show in {output}. Run `rasa-ft prepare-data` first, or give the output folder of a "
-            "run that has."
-        )
-    scripts = tuple(dict.fromkeys(script for part in sections for script in part.scripts))
-    html = (
-        environment().get_template("page.html.jinja2").render(sections=sections, scripts=scripts, version=__version__)
-    )
     path = output / REPORT
-    write_whole(path, html)
+    write_whole(path, render(output))
     return path
+
+
+def render(output: Path, served: Served | None = None) -> str:
+    """The page of an output folder as HTML; with the script of a review if it is to be served.
+
+    Raises:
+        WorkspaceError: there is nothing to show.
+    """
+    is_stage = (output / MANIFEST).is_file()  # a page in there would be a change of its results
+    sections = [] if is_stage else [part for of_stage in SECTIONS for part in _parts(of_stage, output)]
+    if not sections:
+        raise WorkspaceError(_nothing(output))
+    scripts = dict.fromkeys(found for part in sections for found in part.scripts)
+    return (
+        environment()
+        .get_template("page.html.jinja2")
+        .render(
+            sections=sections,
+            contents=_contents(sections),
+            scripts=(*scripts, *((script("review.js"),) if served else ())),
+            version=__version__,
+            served=as_json(asdict(served)) if served else None,
+        )
+    )
+
+
+def _nothing(output: Path) -> str:
+    """Why there is nothing to show, and what to do."""
+    if not output.is_dir():
+        return f"There is no folder {output}. Give the output folder of `rasa-ft prepare-data`."
+    if (output / MANIFEST).is_file():
+        return f"There is nothing to show in {output}, which is the folder of one stage. Give the one above it."
+    return (
+        f"There is nothing to show in {output}. Run `rasa-ft prepare-data` first, or give the output folder of a run "
+        "that has."
+    )
+
+
+def _contents(sections: Iterable[Section]) -> list[tuple[str, list[Section]]]:
+    """The table of contents: groups of sections that belong together, in their order."""
+    return [(group, list(of)) for group, of in groupby(sections, key=lambda part: part.group)]
 
 
 def _parts(of_stage: Callable[[Path], Iterable[Section]], output: Path) -> list[Section]:
     """The sections of a stage; its files may be those of another version, which is no reason to show nothing."""
+    parts: list[Section] = []
     try:
-        return list(of_stage(output))
+        for part in of_stage(output):
+            parts.append(part)
     except WorkspaceError as error:
         name = of_stage.__module__.rpartition(".")[2]
-        return [section(name, name.capitalize(), "page_parts.unreadable", why=str(error))]
+        parts.append(section(name, name.capitalize(), "page_parts.unreadable", why=str(error)))
+    return parts

@@ -14,6 +14,9 @@ from markupsafe import Markup
 
 from rasa_ft_ext.report import words
 
+QUALITY = "Quality"
+"""The group of what is said of the data before anything is trained."""
+
 
 @dataclass(frozen=True)
 class Script:
@@ -30,19 +33,38 @@ class Script:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page: its anchor, its title, its HTML, and the scripts that it needs."""
+    """One part of the page: its anchor, its title, its HTML, and the scripts that it needs.
+
+    Sections that follow each other and have the same `group` stand together in the table of contents.
+    """
 
     id: str
     title: str
     html: Markup
     scripts: tuple[Script, ...] = ()
+    group: str = ""
 
 
-def section(id: str, title: str, template: str, *, scripts: tuple[Script, ...] = (), **values: Any) -> Section:
+@dataclass(frozen=True)
+class Headline:
+    """What the top of the page says of a part of it: a question, the answer, and the section that has more.
+
+    `passed` is None where there is an answer and no verdict.
+    """
+
+    question: str
+    answer: str
+    passed: bool | None
+    anchor: str
+
+
+def section(
+    id: str, title: str, template: str, *, scripts: tuple[Script, ...] = (), group: str = "", **values: Any
+) -> Section:
     """Make a section of a macro: `template` is `FILE.MACRO`, and `values` are its arguments."""
     file, _, macro = template.partition(".")
     module = environment().get_template(f"{file}.html.jinja2").module
-    return Section(id, title, Markup(getattr(module, macro)(**values)), scripts)  # the macro has escaped it
+    return Section(id, title, Markup(getattr(module, macro)(**values)), scripts, group)  # the macro has escaped it
 
 
 @cache
@@ -61,5 +83,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(shown=words.shown, percent=words.percent, seconds=words.seconds, count=words.count)
+    found.filters.update(
+        shown=words.shown, percent=words.percent, seconds=words.seconds, count=words.count, coded=words.coded
+    )
     return found

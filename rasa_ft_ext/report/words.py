@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+from markupsafe import Markup, escape
 
 from rasa_ft_ext.evaluation import CommandFigures, Evaluation, Figure, PassRate, Side
 
@@ -30,6 +32,24 @@ def seconds(value: float | None) -> str:
 
 def count(number: float) -> str:
     return f"{number:,.4f}".rstrip("0").rstrip(".") if isinstance(number, float) else f"{number:,}"
+
+
+def number_of(number: int, what: str) -> str:
+    """Such as `1 row` or `1,234 rows`."""
+    return f"{count(number)} {what}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Such as `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def coded(text: str) -> Markup:
+    """A sentence in which what stands between backticks is shown as code; whatever it says is escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick without its like is one
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def _rate(name: str) -> Callable[[CommandFigures], str]:

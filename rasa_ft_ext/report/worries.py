@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rasa_ft_ext.monitoring import WHOLES, Day, Monitoring
-from rasa_ft_ext.report.words import MONITORING_ROWS, count, percent
+from rasa_ft_ext.report.words import MONITORING_ROWS, count, listed, percent
 from rasa_ft_ext.scores import interval
 
 # The share from which on a figure is looked at. Of new messages that are as the training data is, one in twenty counts
@@ -43,7 +43,7 @@ def summary(found: Monitoring, worrying: Sequence[Worry]) -> str:
     total = found.total
     few = f" That is little to go by: {_answers(total.answers)} in all." if total.answers < FEW else ""
     if worrying:
-        return f"Look at this: {_listed([worry.about for worry in worrying])}.{few}"
+        return f"Look at this: {listed([worry.about for worry in worrying])}.{few}"
     if not total.answers:
         return f"Nothing can be said: none of {count(total.messages)} messages was answered by the LLM."
     days = "one day" if len(found.days) == 1 else f"{count(len(found.days))} days"
@@ -66,7 +66,7 @@ def _untrained(found: Monitoring) -> Iterator[Worry]:
     names = [f"{name} ({count(number)})" for name, number in by_count[:_NAMES]]
     if len(by_count) > _NAMES:
         names.append(f"{count(len(by_count) - _NAMES)} more")
-    yield Worry("flows that were never trained", f"Flows that were started and never trained: {_listed(names)}.")
+    yield Worry("flows that were never trained", f"Flows that were started and never trained: {listed(names)}.")
 
 
 def _rising(days: Sequence[Day]) -> Iterator[Worry]:
@@ -91,10 +91,6 @@ def _of(part: int, whole: int) -> str:
 
 def _answers(number: int) -> str:
     return "one answer" if number == 1 else f"{count(number)} answers"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _row(name: str) -> str:

@@ -64,7 +64,7 @@ def test_monitor_writes_the_report(tmp_path: Path) -> None:
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
 
     assert re.findall(r"<h2>(.*?)</h2>", html) == [
-        "The data",
+        "At a glance",
         "What users say now",
         "Day by day",
         "Flows never trained",

@@ -6,32 +6,21 @@ The run that is searched is made up by `scripts/benchmark_report.py`.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from rasa_ft_ext.report.page import write_report
-from scripts.benchmark_report import ARGUMENTS, made_up
+from scripts.benchmark_report import made_up
+from tests.report.chromium import CHROMIUM, Opened
 from tests.report.report_builders import NASTY, prepared
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -43,39 +32,6 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepared(tmp_path_factory.mktemp("nasty")).root / "report.html"
-
-
-class Opened:
-    """A page, and everything that it complained of or asked for."""
-
-    def __init__(self, browser: Browser, path: Path, **options: Any) -> None:
-        self.page: Page = browser.new_page(**options)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.set_default_timeout(10_000)
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.resolve().as_uri())
-
-    def choose(self, **values: str) -> None:
-        for name, value in values.items():
-            self.page.select_option(f"#browse-{name}", value)
-
-    def search(self, text: str) -> None:
-        self.page.fill("#browse-search", text)
-
-    @property
-    def status(self) -> str:
-        return self.page.inner_text("#browse-status")
-
-    @property
-    def said(self) -> list[str]:
-        return self.page.locator("#browse-list .say").all_inner_texts()
-
-    @property
-    def focused(self) -> str:
-        return str(self.page.evaluate("document.activeElement.id || document.activeElement.textContent"))
 
 
 @pytest.fixture

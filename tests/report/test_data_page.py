@@ -63,7 +63,8 @@ def test_prepare_data_writes_a_report_with_its_figures(tmp_path: Path) -> None:
 
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert titles(html) == [
-        "The data",
+        "At a glance",
+        "What the checks found",
         "From tests to examples",
         "What the examples hold",
         "Conversations",
@@ -123,19 +124,19 @@ def test_who_made_a_wording_and_what_the_llm_was_not_sure_of_are_shown(tmp_path:
 
 def test_what_others_wrote_is_text_and_the_only_script_that_may_run_is_ours(html: str) -> None:
     scripts = SCRIPT.findall(html)
-    assert len(scripts) == html.count("<script") == 2
-    (data_kind, data), (kind, source) = scripts
+    assert len(scripts) == html.count("<script") == 3
+    (data_kind, data), *ours = scripts
     assert 'type="application/json"' in data_kind
     assert not re.search("[<>&\u2028]", data)
-    assert kind == ""
-    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    assert {kind for kind, _ in ours} == {""}
+    digests = [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for _, source in ours]
+    named = " ".join(f"'sha256-{digest}'" for digest in digests)
     policy = re.search(r'Content-Security-Policy" content="(.*?)">', html)
     assert policy is not None
     assert policy[1] == (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src {named}; base-uri 'none'; form-action 'none'"
     )
-    assert "innerHTML" not in source
+    assert "innerHTML" not in "".join(source for _, source in ours)
     assert "<img" not in html
 
 
@@ -148,7 +149,7 @@ def test_links_lead_to_sections_and_no_id_is_there_twice(html: str) -> None:
 
 def test_what_was_not_run_has_no_section(tmp_path: Path) -> None:
     annotated_workspace(tmp_path, annotated_file(BOOKING))
-    assert titles(page(tmp_path)) == ["The data", "Conversations", "The run"]
+    assert titles(page(tmp_path)) == ["At a glance", "Conversations", "The run"]
 
 
 def test_a_stage_that_no_longer_fits_is_told_first(tmp_path: Path) -> None:
@@ -168,8 +169,14 @@ def test_a_stage_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) ->
         Evaluation(version="1", subject=subject, verdict=Verdict(passed=True)),
     )
     html = page(tmp_path)
-    assert titles(html)[:2] == ["The data", "Verdict"]
+    assert titles(html) == [
+        *("At a glance", "What the checks found", "Verdict", "Parity", "What was evaluated"),
+        *("From tests to examples", "Data"),
+    ]
     assert "llm_ft_data.jsonl cannot be read" in html
+    assert "run the command that did so again" in html
+    ids = re.findall(r' id="(.*?)"', html)
+    assert len(ids) == len(set(ids))
 
 
 def test_the_command_writes_the_page_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,8 +187,25 @@ def test_the_command_writes_the_page_anew(tmp_path: Path, capsys: pytest.Capture
     assert main(["report", "out", "--project", str(tmp_path)]) == 0
     assert path.read_bytes() == before
     assert str(path) in capsys.readouterr().out
-    assert main(["report", str(tmp_path / "nothing")]) == 1
-    assert "Run `rasa-ft prepare-data` first" in capsys.readouterr().err
+    assert api.report("out", project=tmp_path) == path
+
+
+def test_where_there_is_nothing_to_show_the_command_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(tmp_path / "out", OTHER, found=())
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    told = {
+        "nothing": "There is no folder",
+        "file": "There is no folder",
+        "empty": "Run `rasa-ft prepare-data` first",
+        f"out/{SPLIT}": "Give the one above it.",
+    }
+    for folder, text in told.items():
+        assert main(["report", folder, "--project", str(tmp_path)]) == 1
+        assert text in capsys.readouterr().err
+    assert not list((tmp_path / "empty").iterdir())
 
 
 def test_the_funnel_counts_what_came_through_and_why_the_rest_did_not() -> None:

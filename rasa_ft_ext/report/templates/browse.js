@@ -10,6 +10,9 @@
     unlearned: "messages without commands to learn",
   };
   const SIGNS = { message: "user", passing: "✓ passes", failing: "✗ fails", unlearned: "user" };
+  const STATES = { accept: "accepted", reject: "rejected", edit: "edited" }; // what a person decided in the review
+  const DECIDED = { accept: "✓ accepted", reject: "✗ rejected", edit: "✎ edited" };
+  const ORDERS = { kind: Object.values(KINDS), review: ["undecided", ...Object.values(STATES)] };
   const at = (name) => document.getElementById(`browse-${name}`);
   const { commands, tests } = JSON.parse(at("data").textContent);
   const rows = tests.flatMap((test) => test.turns.flatMap((turn) => rowsOf(test, turn)));
@@ -39,8 +42,13 @@
         slot: unique(all.map((of) => of.slot).filter((name) => name !== null)),
         reason: one.why === undefined ? [] : [kind === "failing" ? one.why.split(":")[0] : one.why],
         file: [test.file],
+        review: one.do ? [stateOf(one)] : [],
       },
     };
+  }
+
+  function stateOf(one) {
+    return one.review && one.review.why === undefined ? STATES[one.review.decision] : "undecided";
   }
 
   function unique(values) {
@@ -81,16 +89,19 @@
   }
 
   function fillChoices() {
+    at("review").parentElement.hidden = !script.decorate && rows.every((row) => !row.one.review);
     for (const select of selects) {
+      const chosen = select.value;
       const counts = new Map();
       for (const row of rows) {
         for (const value of row.by[select.dataset.by]) counts.set(value, (counts.get(value) || 0) + 1);
       }
-      const order = select.dataset.by === "kind" ? Object.values(KINDS) : [...counts.keys()].sort();
-      select.append(new Option("all", ""));
+      const order = ORDERS[select.dataset.by] || [...counts.keys()].sort();
+      select.replaceChildren(new Option("all", ""));
       for (const value of order.filter((name) => counts.has(name))) {
         select.append(new Option(`${value} (${number(counts.get(value))})`, value));
       }
+      select.value = counts.has(chosen) ? chosen : "";
       select.disabled = counts.size === 0;
     }
   }
@@ -171,8 +182,20 @@
       what.append(element("div", "faint rows", one.first ? `${many}: ${one.first}${one.rows > 1 ? " …" : ""}` : many));
     }
     const said = element("div", "say", element("bdi", "", marked(one.say)));
+    if (one.review) what.append(decidedOf(one.review));
     const made = [element("div", `wording ${kind}`, element("div", "kind", SIGNS[kind]), said, what)];
+    if (script.decorate) script.decorate(row, made[0]);
     for (const text of one.bot || []) made.push(element("div", "bot", marked(text)));
+    return made;
+  }
+
+  // What a person decided, and what it makes of the wording.
+  function decidedOf({ decision, text, commands: lines, note, why }) {
+    const made = element("div", `decided ${decision}`, DECIDED[decision]);
+    if (text) made.append(" “", element("bdi", "", text), "”");
+    if (decision === "edit" && lines) made.append(...lines.split("\n").map((line) => element("code", "", line)));
+    if (note) made.append(element("div", "faint", note));
+    if (why) made.append(element("div", "why", `not applied: ${why}`));
     return made;
   }
 
@@ -206,6 +229,27 @@
     filter();
     show();
   }
+
+  // What the script of the review may use; the page of the report has none, and does without.
+  const script = {
+    rows,
+    element,
+    show,
+    wording: (row) => wording(row)[0],
+    turnTo(by) {
+      const pages = Math.ceil(found.length / ROWS);
+      if (page + by < 0 || page + by >= pages) return false;
+      turnTo(page + by);
+      return true;
+    },
+    // Takes over what was decided of rows.
+    decided() {
+      for (const row of rows) if (row.one.do) row.by.review = [stateOf(row.one)];
+      fillChoices();
+    },
+    decorate: null,
+  };
+  globalThis.conversations = script;
 
   at("form").addEventListener("input", changed);
   at("form").addEventListener("reset", () => setTimeout(changed)); // the fields are empty only afterwards
