@@ -41,9 +41,9 @@ class Gap(Record):
     """A step that no passing test came to, or a branch that none took.
 
     A branch leads from `step` to the step `to`, or to its end. `what` is said to a person, such as `collect city` or
-    `else, on to END`. `file` is relative to the project; `line` is that of the step.
-    `suggestion` is the test case drafted for it, such as `suggested/cars.yml::suggested_cars_1`, the file relative to
-    the results.
+    `else, on to the end`. `file` is relative to the project; `line` is that of the step.
+    `suggestion` is the test case drafted for it, such as `output/coverage/suggested/cars.yml::suggested_cars_1`, the
+    results' folder as the command was given it.
     """
 
     kind: Literal["step", "branch"]
@@ -104,11 +104,15 @@ class SlotCoverage(Record):
 
 
 class CommandCoverage(Record):
-    """One command, by the name that Rasa gives it; `offered` says that the assistant's prompt names it."""
+    """One command, by the name that Rasa gives it; `offered` says that the assistant's prompt names it.
+
+    `suggestion` is the first test case drafted for one that occurs too seldom, as that of a `Gap`.
+    """
 
     name: str
     count: int
     offered: bool
+    suggestion: str | None = None
 
 
 class Difference(Record):
@@ -174,6 +178,12 @@ class Coverage(Record):
     @property
     def gaps(self) -> tuple[Gap, ...]:
         return tuple(gap for flow in self.flows for gap in flow.missing)
+
+    @property
+    def suggestions(self) -> tuple[str, ...]:
+        """The test case of each gap that has one, and of each command."""
+        found = [*(gap.suggestion for gap in self.gaps), *(command.suggestion for command in self.commands)]
+        return tuple(test for test in found if test)
 
     @property
     def failures(self) -> tuple[Check, ...]:

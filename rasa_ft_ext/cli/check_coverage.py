@@ -135,8 +135,8 @@ def show(checked: Checked) -> None:
         table.add_row(escape(flow.id), *map(str, figures))
     console.print(table)
     lines = [f"{gap.place}: flow {gap.flow}, {gap.what}" for gap in coverage.gaps]
-    tests = Counter(gap.suggestion.partition("::")[0] for gap in coverage.gaps if gap.suggestion)
-    suggested = [f"{checked.folder / file}, for {number} of these" for file, number in tests.items()]
+    files = Counter(test.partition("::")[0] for test in coverage.suggestions)
+    suggested = [f"{file}, for {number} of what is missing" for file, number in files.items()]
     more = [f"and {len(lines) - _SHOWN_GAPS} more"] if len(lines) > _SHOWN_GAPS else []
     for title, entries in (
         ("Not covered", [*lines[:_SHOWN_GAPS], *more]),

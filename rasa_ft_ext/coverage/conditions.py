@@ -26,7 +26,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_CONSTANTS: Mapping[str, Value] = {"true": True, "false": False, "null": None, "undefined": None, "none": None}
+_CONSTANTS: Mapping[str, Value] = {"true": True, "false": False, "null": None}
 _SIGNS = {"==": "is", "=": "is", "!=": "is not", "&&": "and", "||": "or", "!": "not"}
 _COMPARED = {"is", "is not", "<", "<=", ">", ">=", "contains", "matches"}
 
@@ -63,8 +63,20 @@ class _NotRead(Exception):
     """The text has another form."""
 
 
+class _Undefined:
+    """What a word without quotes is, also `undefined` and `None`: no slot has it, not even one without a value."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __bool__(self) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class _Reader:
-    """Reads one condition, from the loosest operator to the tightest."""
+    """Reads one condition, from left to right."""
 
     def __init__(self, text: str) -> None:
         self._tokens = list(_tokens(text))
@@ -73,29 +85,28 @@ class _Reader:
         self._matches = False
 
     def whole(self) -> Condition:
-        holds = self._any()
+        holds = self._chain()
         if self._tokens:
             raise _NotRead
         return Condition(frozenset(self._slots), unique(self._constants), self._matches, holds)
 
-    def _any(self) -> Holds:
-        parts = [self._all()]
-        while self._taken("or"):
-            parts.append(self._all())
-        return parts[0] if len(parts) == 1 else lambda slots: any(part(slots) for part in parts)
-
-    def _all(self) -> Holds:
-        parts = [self._one()]
-        while self._taken("and"):
-            parts.append(self._one())
-        return parts[0] if len(parts) == 1 else lambda slots: all(part(slots) for part in parts)
+    def _chain(self) -> Holds:
+        """To pypred, neither of `and` and `or` binds tighter: `a and b or c` is `a and (b or c)`."""
+        first = self._one()
+        if self._taken("and"):
+            rest = self._chain()
+            return lambda slots: first(slots) and rest(slots)
+        if self._taken("or"):
+            rest = self._chain()
+            return lambda slots: first(slots) or rest(slots)
+        return first
 
     def _one(self) -> Holds:
         if self._taken("not"):
             denied = self._one()
             return lambda slots: not denied(slots)
         if self._taken("("):
-            inner = self._any()
+            inner = self._chain()
             if not self._taken(")"):
                 raise _NotRead
             return inner
@@ -104,7 +115,7 @@ class _Reader:
         if sign is None:
             return lambda slots: bool(left(slots))
         if sign in ("is", "is not") and self._taken("empty"):
-            return lambda slots: (left(slots) in (None, "")) == (sign == "is")
+            return lambda slots: (left(slots) == "") == (sign == "is")  # to Rasa, a slot without a value is not empty
         self._matches = self._matches or sign == "matches"
         right = self._operand()
         return lambda slots: _compare(left(slots), sign, right(slots))
@@ -124,6 +135,9 @@ class _Reader:
         if kind == "word" and name != text and "." not in name:
             self._slots.add(name)
             return lambda slots: slots.get(name)
+        if kind == "word" and "." not in text and text.lower() not in _CONSTANTS:
+            undefined: Any = _Undefined()
+            return lambda _: undefined
         value = _constant(kind, text)
         self._constants.append(value)
         return lambda _: value
@@ -157,13 +171,12 @@ def _constant(kind: str, text: str) -> Value:
         return float(text)
     if kind != "word" or "." in text:
         raise _NotRead
-    return _CONSTANTS.get(text.lower(), text)
+    return _CONSTANTS[text.lower()]
 
 
 def _compare(left: Any, sign: str, right: Any) -> bool:
     if sign in ("is", "is not"):
-        same = left == right and isinstance(left, bool) == isinstance(right, bool)
-        return same == (sign == "is")
+        return bool(left == right) == (sign == "is")  # to Rasa as well, true is 1
     if left is None or right is None:
         return False
     try:

@@ -119,6 +119,7 @@ class _Seen:
 
 def _flow(flow: MappedFlow, seen: _Seen) -> FlowCoverage:
     missing: list[Gap] = []
+    known = {step.id: step for step in flow.steps}
     visited = branches = taken = 0
     for step in flow.steps:
         came = (flow.id, step.id) in seen.steps
@@ -126,7 +127,7 @@ def _flow(flow: MappedFlow, seen: _Seen) -> FlowCoverage:
         untaken = [way for way in _branches(step) if (flow.id, step.id, way.to) not in seen.ways]
         branches += len(_branches(step))
         taken += len(_branches(step)) - len(untaken)
-        missing += [_branch(flow, step, way) for way in untaken] if came else [_step(flow, step)]
+        missing += [_branch(flow, step, way, known.get(way.to)) for way in untaken] if came else [_step(flow, step)]
     return FlowCoverage(
         **flow.model_dump(include={"id", "description", "file", "line", "startable"}),
         steps=len(flow.steps),
@@ -138,16 +139,32 @@ def _flow(flow: MappedFlow, seen: _Seen) -> FlowCoverage:
     )
 
 
+def untaken_behind(flows: FlowMap, gaps: Iterable[Gap]) -> list[Gap]:
+    """The branches that leave steps nobody came to: they are missing as soon as the step no longer is."""
+    unseen = {(gap.flow, gap.step) for gap in gaps if gap.kind == "step"}
+    known = {(flow.id, step.id): step for flow in flows.flows for step in flow.steps}
+    return [
+        _branch(flow, step, way, known.get((flow.id, way.to)))
+        for flow in flows.flows
+        for step in flow.steps
+        if (flow.id, step.id) in unseen
+        for way in _branches(step)
+    ]
+
+
 def _branches(step: MappedStep) -> tuple[Way, ...]:
     return step.ways if len(step.ways) > 1 else ()
 
 
 def _step(flow: MappedFlow, step: MappedStep) -> Gap:
-    about = step.slot or step.action or step.flow or step.id
-    return Gap(kind="step", flow=flow.id, step=step.id, what=f"{step.kind} {about}", file=flow.file, line=step.line)
+    return Gap(kind="step", flow=flow.id, step=step.id, what=_about(step), file=flow.file, line=step.line)
 
 
-def _branch(flow: MappedFlow, step: MappedStep, way: Way) -> Gap:
+def _about(step: MappedStep) -> str:
+    return f"{step.kind} {step.slot or step.action or step.flow or ', '.join(step.sets) or step.id}"
+
+
+def _branch(flow: MappedFlow, step: MappedStep, way: Way, target: MappedStep | None) -> Gap:
     when = "else" if way.condition is None else f"if {way.condition}"
     return Gap(
         kind="branch",
@@ -155,7 +172,7 @@ def _branch(flow: MappedFlow, step: MappedStep, way: Way) -> Gap:
         step=step.id,
         to=way.to,
         condition=way.condition,
-        what=f"{when}, on to {way.to}",
+        what=f"{when}, on to {_about(target) if target else 'the end'}",
         file=flow.file,
         line=step.line,
     )

@@ -25,18 +25,25 @@ _UTTER = "utter_"
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of the user. `meant` tells an LLM what it says, `value` must stand in it, `checks` come after it."""
+    """One message of the user.
+
+    `meant` tells an LLM what it says, `value` must stand in it. `checks` are steps that come after it, `assertions`
+    stand with it; Rasa takes one or the other in a test case.
+    """
 
     message: str
     command: Command
     meant: str
     value: str | None = None
     checks: tuple[Mapping[str, Any], ...] = ()
+    assertions: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class Draft:
-    """One test case. `stubs` are there if any is needed, for every custom action that runs, with the slots it sets.
+    """One test case, for the gaps that it closes or, by Rasa's name, for a `command`.
+
+    `stubs` are there if any is needed, for every custom action that runs, with the slots it sets.
 
     `notes` say what a person has to do before the test can pass.
     """
@@ -50,11 +57,12 @@ class Draft:
     stubs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     needs_stubs: bool = False
     notes: tuple[str, ...] = ()
+    command: str | None = None
 
 
 def drafts(flows: FlowMap, paths: Sequence[Path]) -> list[Draft]:
     """The test cases, with a number each within the flow whose first gap they close."""
-    writer = _Writer(flows)
+    writer = Writer(flows)
     numbers: dict[str, int] = {}
     found = []
     for path in paths:
@@ -64,7 +72,9 @@ def drafts(flows: FlowMap, paths: Sequence[Path]) -> list[Draft]:
     return found
 
 
-class _Writer:
+class Writer:
+    """Writes the test case for a path."""
+
     def __init__(self, flows: FlowMap) -> None:
         self._flows = {flow.id: flow for flow in flows.flows}
         self._steps = {(flow.id, step.id): step for flow in flows.flows for step in flow.steps}
@@ -79,7 +89,7 @@ class _Writer:
         starts = {slot: self._value(slot, walk.value(number)) for slot, number in walk.starts.items()}
         return Draft(
             name=name,
-            flow=path.closes[0].flow,
+            flow=path.closes[0].flow if path.closes else first.id,
             about=first.description or first.name or first.id,
             turns=tuple(self._turns(path)),
             closes=path.closes,

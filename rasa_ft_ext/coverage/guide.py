@@ -196,17 +196,36 @@ class Guide:
 
     def _decided(self, walk: Walk, condition: Condition, truth: bool) -> Iterator[Walk]:
         names = sorted(condition.slots)
+        known = walk
         for name in names:
             walk = walk if name in walk.slots else self._supplied(walk, name)
         found = False
         for entry in self._narrowed(walk, condition, truth, names):
             found = True
-            yield replace(entry, decided={**entry.decided, **dict.fromkeys(names, len(entry.events))})
+            yield self._looked_at(entry, names)
         later = [name for name in names if self._may_change(walk, name)] if not found else []
         for name in later:
             walk = self._supplied(walk, name)
         if later:
             yield from self._decided(walk, condition, truth)
+        yield from self._untouched(known, condition, truth, names)
+
+    def _untouched(self, walk: Walk, condition: Condition, truth: bool, names: Sequence[str]) -> Iterator[Walk]:
+        """The action may also leave alone what the user can say later, which it would else undo when it runs again."""
+        fresh = [name for name in names if name not in walk.slots]
+        if walk.action is None or not any(name in self.slots and self.slots[name].from_llm for name in fresh):
+            return
+        for name in fresh:
+            leaves = name in self.slots and self.slots[name].from_llm
+            walk = self._empty(walk, name) if leaves else self._supplied(walk, name)
+        yield from (self._looked_at(entry, names) for entry in self._narrowed(walk, condition, truth, names))
+
+    def _looked_at(self, walk: Walk, names: Sequence[str]) -> Walk:
+        return replace(walk, decided={**walk.decided, **dict.fromkeys(names, len(walk.events))})
+
+    def _empty(self, walk: Walk, slot: str) -> Walk:
+        """What a slot has as long as nobody sets it."""
+        return give(walk, Variable(slot, "flow", (self.slots[slot].initial,)))
 
     def _may_change(self, walk: Walk, slot: str) -> bool:
         """Whether the last action can change a slot: nothing may have looked at it since that action first ran."""

@@ -59,8 +59,12 @@ def _gaps(coverage: Coverage) -> Iterator[str]:
 
 
 def _commands(coverage: Coverage) -> Iterator[str]:
+    names = ["command", "times", "in the prompt"]
     rows = [[entry.name, str(entry.count), "yes" if entry.offered else ""] for entry in coverage.commands]
-    yield from _table("Commands", ["command", "times", "in the prompt"], rows)
+    if any(entry.suggestion for entry in coverage.commands):
+        names.append("suggested test")
+        rows = [[*row, entry.suggestion or ""] for row, entry in zip(rows, coverage.commands, strict=True)]
+    yield from _table("Commands", names, rows)
 
 
 def _slots(coverage: Coverage) -> Iterator[str]:

@@ -56,6 +56,9 @@ def _missing(check: Check, coverage: Coverage) -> Iterator[str]:
     for gap in coverage.gaps if check.kind in ("total", "flow") else ():
         if check.kind == "total" or gap.flow == check.name:
             yield f"{gap.place}: {gap.sentence}"
+    for command in coverage.commands if check.kind == "command" else ():
+        if command.name == check.name and command.suggestion:
+            yield f"suggested test: {command.suggestion}"
 
 
 def _not_judged(coverage: Coverage) -> Iterator[ElementTree.Element]:

@@ -42,22 +42,32 @@ class Path:
     clash: bool = False
 
 
-def find_paths(flows: FlowMap, gaps: Sequence[Gap], values: Mapping[str, Sequence[Value]]) -> Iterator[Path]:
+def find_paths(
+    flows: FlowMap, gaps: Sequence[Gap], values: Mapping[str, Sequence[Value]], behind: Sequence[Gap] = ()
+) -> Iterator[Path]:
     """Paths on which every gap is closed that can be; a gap that cannot be has a path as far as it is known.
 
     Args:
         flows: All flows.
         gaps: What is missing.
         values: The values that each slot may have, likely ones first.
+        behind: The branches of missing steps. One that nothing leads to has no path of its own: its step has.
     """
     search = _Search(flows, values)
-    left = {_goal(gap): gap for gap in gaps}
+    left = {_goal(gap): gap for gap in (*gaps, *behind)}
+    less, unreached = {_goal(gap) for gap in behind}, set[Goal]()
     while left:
         goal, gap = next(iter(left.items()))
+        if goal in less and goal[:2] in unreached:
+            del left[goal]
+            continue
         path = search.path_to(goal, left)
-        del left[goal]
+        if path.clash:
+            unreached.add(goal)
         closed = [] if path.clash else [left.pop(found) for found in _goals(path.walk.events) if found in left]
-        yield replace(path, closes=(gap, *closed))
+        if left.pop(goal, None):
+            closed.insert(0, gap)
+        yield replace(path, closes=tuple(closed))
 
 
 def _goal(gap: Gap) -> Goal:

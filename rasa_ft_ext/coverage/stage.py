@@ -1,8 +1,8 @@
 """Judge a finished run: the annotations in an output folder, or what `rasa test e2e --coverage-report` left.
 
 Of annotations everything is counted anew. In a folder of Rasa's there is `coverage.json`, which the plug-in left, or at
-least Rasa's own report. The results go into `coverage/` in the output folder, or beside
-Rasa's; with them, if asked for, tests for what is missing.
+least Rasa's own report. The results go into `coverage/` in the output folder, or beside Rasa's; with them, if asked
+for, tests for what is missing.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def check_annotations(
     flows, folder = workspace.flow_map(), workspace.root / COVERAGE
     counted = count(flows, tests, offered, failed=sum(len(file.failed) for file in files))
     if suggester is not None:
-        counted = suggester.suggest(counted, flows, tests, card.syntax, folder)
+        times = _times(thresholds or GATE)
+        counted = suggester.suggest(counted, flows, tests, syntax=card.syntax, folder=folder, times=times)
     checked = Checked(judge(counted, thresholds or GATE), folder)
     write(checked.folder, checked.coverage)
     return checked
@@ -108,7 +109,8 @@ def check_tests(
         found = differences(counted, flows, read_report(folder / RASAS_FILE))
         counted = counted.model_copy(update={"differences": found})
     if suggester is not None:
-        counted = suggester.suggest(counted, flows, tests, syntax, folder)
+        times = _times(thresholds or GATE)
+        counted = suggester.suggest(counted, flows, tests, syntax=syntax, folder=folder, times=times)
     checked = Checked(judge(counted, thresholds or Thresholds()), folder)
     write(folder, checked.coverage)
     return checked
@@ -137,6 +139,11 @@ def judge_before_paying(workspace: Workspace, progress: Progress, *, required: b
             "--force, or leave --require-coverage out."
         )
     progress.note(checked.coverage.sentence)
+
+
+def _times(thresholds: Thresholds) -> int:
+    """How often each command should occur in suggested tests: once where nothing else is asked for."""
+    return 1 if thresholds.command is None else thresholds.command
 
 
 def _finished(folder: Path, thresholds: Thresholds | None) -> Coverage:

@@ -1,6 +1,6 @@
-"""Suggested test cases as files that `rasa test e2e` reads: one for each flow, in the folder `suggested`.
+"""Suggested test cases as files that `rasa test e2e` reads: one for each flow and one for commands, in `suggested`.
 
-Each test case says above it which gaps it closes, and each message which commands it should give.
+Each test case says above it what it closes, and each message which commands it should give.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rasa_ft_ext.errors import WorkspaceError
 from rasa_ft_ext.yaml import to_yaml
 
 SUGGESTED = "suggested"
+COMMANDS_FILE = f"{SUGGESTED}/missing.commands.yml"  # a flow's file has no dot in its name
 HEAD = "# Suggested by `rasa-ft check-coverage`"
 
 _WITH_STUBS = (
@@ -33,14 +34,21 @@ def name_file(flow: str) -> str:
     return f"{SUGGESTED}/{re.sub(r'[^A-Za-z0-9_-]', '_', flow)}.yml"
 
 
-def named(coverage: Coverage, drafts: Iterable[Draft]) -> Coverage:
-    """The coverage in which each gap names the test case that closes it."""
-    by_gap = {_key(gap): f"{name_file(draft.flow)}::{draft.name}" for draft in drafts for gap in draft.closes}
+def named(coverage: Coverage, drafts: Sequence[Draft], folder: Path) -> Coverage:
+    """The coverage in which each gap and each command names the test case that is for it."""
+    places = [(draft, f"{(folder / _file(draft)).as_posix()}::{draft.name}") for draft in drafts]
+    by_gap = {_key(gap): place for draft, place in places for gap in draft.closes}
+    by_command = {draft.command: place for draft, place in reversed(places) if draft.command}
     flows = []
     for flow in coverage.flows:
         missing = [gap.model_copy(update={"suggestion": by_gap.get(_key(gap))}) for gap in flow.missing]
         flows.append(flow.model_copy(update={"missing": tuple(missing)}))
-    return coverage.model_copy(update={"flows": tuple(flows)})
+    commands = [entry.model_copy(update={"suggestion": by_command.get(entry.name)}) for entry in coverage.commands]
+    return coverage.model_copy(update={"flows": tuple(flows), "commands": tuple(commands)})
+
+
+def _file(draft: Draft) -> str:
+    return COMMANDS_FILE if draft.command else name_file(draft.flow)
 
 
 def _key(gap: Gap) -> tuple[str, str, str | None, str]:
@@ -55,7 +63,7 @@ def write_suggested(folder: Path, drafts: Sequence[Draft], syntax: Syntax) -> No
     """
     files: dict[str, list[Draft]] = {}
     for draft in drafts:
-        files.setdefault(name_file(draft.flow), []).append(draft)
+        files.setdefault(_file(draft), []).append(draft)
     try:
         with tempfile.TemporaryDirectory(prefix=".suggested-", dir=folder) as whole:
             for number, (name, entries) in enumerate(files.items()):
@@ -73,10 +81,15 @@ def write_suggested(folder: Path, drafts: Sequence[Draft], syntax: Syntax) -> No
 
 
 def to_text(drafts: Sequence[Draft], syntax: Syntax) -> str:
-    """One file, with the drafts of one flow."""
+    """One file, with the drafts of one flow, or those for commands."""
+    lacking = (
+        "commands of the prompt that too few tests need"
+        if drafts[0].command
+        else (f"what no test covers of the flow {drafts[0].flow}")
+    )
     stubbed = any(draft.needs_stubs for draft in drafts)
     parts = [
-        f"{HEAD}: what no test covers of the flow {drafts[0].flow}.\n"
+        f"{HEAD}: {lacking}.\n"
         "# Let the messages sound like your users, see that the test passes, and copy it to your tests.\n"
     ]
     if stubbed:
@@ -114,7 +127,11 @@ def _responses(action: str) -> list[dict[str, str]]:
 
 
 def _case(draft: Draft, syntax: Syntax) -> str:
-    lines = ["# Closes:", *(f"#   {_one_line(gap.place)}: {gap.flow}, {_one_line(gap.what)}" for gap in draft.closes)]
+    if draft.command:
+        lines = [f"# Needs the command: {draft.command}"]
+    else:
+        closes = [f"{_one_line(gap.place)}: {gap.flow}, {_one_line(gap.what)}" for gap in _told(draft.closes)]
+        lines = ["# Closes:", *(f"#   {gap}" for gap in closes)]
     lines += [f"# {_one_line(note)}" for note in draft.notes]
     lines += [f"- test_case: {draft.name}"]
     if draft.start:
@@ -122,14 +139,21 @@ def _case(draft: Draft, syntax: Syntax) -> str:
     return _indented([*lines, "  steps:", *_steps(draft, syntax)], 2)
 
 
+def _told(gaps: Sequence[Gap]) -> Iterator[Gap]:
+    """All but branches to a step that is told of itself."""
+    steps = {(gap.flow, gap.step) for gap in gaps if gap.kind == "step"}
+    yield from (gap for gap in gaps if gap.kind == "step" or (gap.flow, gap.to) not in steps)
+
+
 def _steps(draft: Draft, syntax: Syntax) -> Iterator[str]:
-    """The steps; with nothing else to check, that the flow was started."""
+    """The steps; with no other step to check, that the flow was started."""
     checks = any(turn.checks for turn in draft.turns)
     for turn in draft.turns:
         yield f"    # commands: {_one_line(write_one(turn.command, syntax))}"
         step: dict[str, Any] = {"user": turn.message}
-        if not checks and turn.command.type == "StartFlow":
-            step["assertions"] = [{"flow_started": turn.command.args[0]}]
+        started = [{"flow_started": turn.command.args[0]}] if turn.command.type == "StartFlow" and not checks else []
+        if turn.assertions or started:
+            step["assertions"] = [*started, *turn.assertions]
         yield from (f"  {line}" for line in to_yaml([step, *turn.checks]).splitlines())
 
 

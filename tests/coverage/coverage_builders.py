@@ -26,7 +26,7 @@ BOOK = MappedFlow(
             id="choose",
             kind="noop",
             line=6,
-            ways=(Way(to="big", condition="slots.city is big"), Way(to="small")),
+            ways=(Way(to="big", condition="slots.city is 'big'"), Way(to="small")),
         ),
         MappedStep(id="big", kind="action", action="utter_big", line=9, ways=(Way(to="pay"),)),
         MappedStep(id="small", kind="action", action="utter_small", line=12, ways=(Way(to=END),)),

@@ -40,7 +40,7 @@ def test_what_is_missing_has_its_place() -> None:
     coverage = counted(list(walk("book", "ask", "choose", "small", "END")))
 
     assert gaps(coverage, "book") == [
-        ("data/flows.yml:6", "if slots.city is big, on to big"),
+        ("data/flows.yml:6", "if slots.city is 'big', on to action utter_big"),
         ("data/flows.yml:9", "action utter_big"),
         ("data/flows.yml:14", "call pay"),
     ]

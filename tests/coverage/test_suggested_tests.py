@@ -68,16 +68,17 @@ def test_every_gap_names_its_test_wherever_it_is_told(out: Path, capsys: pytest.
 
     text = (out / COVERAGE / FILE).read_text(encoding="utf-8")
     gaps = found(out).gaps
-    names = {f"{FILE}::{case['test_case']}" for case in cases(text)}
-    assert {gap.suggestion for gap in gaps} == names
+    file = out / COVERAGE / FILE
+    names = {f"{file}::{case['test_case']}" for case in cases(text)}
+    assert {gap.suggestion for gap in gaps} < names  # the last one is for a branch of a step that nobody came to yet
     assert all(f"#   {gap.place}: {FLOW}, {gap.what}\n" in text for gap in gaps)
-    assert f"{out / COVERAGE / FILE}, for 16 of these" in capsys.readouterr().out
+    assert f"{file}, for 16 of what is missing" in capsys.readouterr().out
     assert "| suggested test |" in (out / COVERAGE / "coverage.md").read_text(encoding="utf-8")
     junit = ElementTree.parse(out / COVERAGE / "junit.xml").getroot()
     failure = next(case for case in junit.iter("testcase") if str(case.get("name")).startswith(FLOW))
-    assert f"flights.yml:8: action action_find_flight; suggested test: {FILE}::" in str(failure.findtext("failure"))
+    assert f"flights.yml:8: action action_find_flight; suggested test: {file}::" in str(failure.findtext("failure"))
     assert main(["report", str(out)]) == 0
-    assert f"suggested test: {FILE}::" in (out / "report.html").read_text(encoding="utf-8")
+    assert f"suggested test: {file}::" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_each_message_says_which_commands_it_should_give(out: Path) -> None:
@@ -167,25 +168,25 @@ class TestWordedByAnLLM:
         return {"user": name, "text": "\n".join(f"{n}. {change.format(text)}" for n, text in enumerate(said, 1))}
 
     def test_a_usable_answer_takes_the_place_of_the_drafts(self, out: Path) -> None:
-        names = [f"suggested_{FLOW}_{number}" for number in range(1, 5)]
+        names = [f"suggested_{FLOW}_{number}" for number in range(1, 7)]
         text, coverage, prompts = self.suggest(out, *(self.answer_to(out, name) for name in names))
 
-        assert len(prompts) == 4
+        assert len(prompts) == 6
         assert "move a flight that is booked already to another flight" in prompts[0]
         assert all(message.startswith("Well, ") for message in messages(text))
         assert not any("drafted messages" in note for note in coverage.notes)
 
     def test_an_answer_that_is_no_use_is_told_and_the_drafts_stay(self, out: Path) -> None:
-        usable = self.answer_to(out, f"suggested_{FLOW}_1")
-        too_short = {"user": f"suggested_{FLOW}_2", "text": "1. Hello there"}
-        no_value = self.answer_to(out, f"suggested_{FLOW}_3", "Well")
-        payload = self.answer_to(out, f"suggested_{FLOW}_4", "/SetSlots(a={})")
-        text, coverage, _ = self.suggest(out, usable, too_short, no_value, payload)
+        usable = [self.answer_to(out, f"suggested_{FLOW}_{number}") for number in (1, 2, 6)]
+        too_short = {"user": f"suggested_{FLOW}_3", "text": "1. Hello there"}
+        no_value = self.answer_to(out, f"suggested_{FLOW}_4", "Well")
+        payload = self.answer_to(out, f"suggested_{FLOW}_5", "/SetSlots(a={})")
+        text, coverage, _ = self.suggest(out, too_short, no_value, payload, *usable)
 
         by_name = {case["test_case"]: case["steps"][0]["user"] for case in cases(text)}
-        assert [message.startswith("Well, ") for message in by_name.values()] == [True, False, False, False]
+        assert [message.startswith("Well, ") for message in by_name.values()] == [True, True, False, False, False, True]
         (note,) = (note for note in coverage.notes if "drafted messages" in note)
-        assert note.startswith("3 of 4 suggested tests keep the drafted messages: ")
+        assert note.startswith("3 of 6 suggested tests keep the drafted messages: ")
         assert "not one numbered message for each turn (1)" in note
         assert "lacks the value that it should give (1)" in note
         assert "is a payload (1)" in note
@@ -201,8 +202,8 @@ class TestWordedByAnLLM:
         assert (out / COVERAGE / FILE).read_bytes() == before
         told = [note for note in found(out).notes if "Nobody answers" in note]
         assert len(told) == 1
-        assert told[0].startswith("4 of 4 suggested tests keep the drafted messages: ")
-        assert told[0].endswith("(4)")
+        assert told[0].startswith("6 of 6 suggested tests keep the drafted messages: ")
+        assert told[0].endswith("(6)")
 
     def test_a_configuration_that_cannot_work_stops_before_anything_is_written(
         self, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -213,6 +214,15 @@ class TestWordedByAnLLM:
 
         assert "no model group 'none'" in capsys.readouterr().err
         assert not (out / COVERAGE).exists()
+
+
+def test_one_round_closes_the_branches_behind_what_is_missing_as_well(out: Path) -> None:
+    check(out, "--suggest")
+
+    text = (out / COVERAGE / FILE).read_text(encoding="utf-8")
+    assert not any(gap.kind == "branch" for gap in found(out).gaps)
+    assert "flights.yml:40: change_flight, else, on to action utter_flight_unchanged" in text
+    assert "flights.yml:8: change_flight, if" not in text  # the step that it leads to stands there
 
 
 def test_the_map_of_the_example_says_what_a_draft_needs() -> None:

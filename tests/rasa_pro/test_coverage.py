@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ pytest.importorskip("rasa")
 
 from rasa_ft_ext.cli import check_coverage
 from rasa_ft_ext.cli import rasa_plugin as plugin
+from rasa_ft_ext.coverage.conditions import Value, read
 from rasa_ft_ext.coverage.count import Tested, count
 from rasa_ft_ext.coverage_results import COVERAGE_FILE, Coverage
 from rasa_ft_ext.flow_map import FlowMap
@@ -200,6 +202,44 @@ def test_many_branches_take_no_time() -> None:
 
     assert time.perf_counter() - begin < 1
     assert (coverage.steps, coverage.flows[0].branches) == (121, 120)
+
+
+def test_conditions_hold_as_they_do_in_rasa() -> None:
+    from pypred import InvalidPredicate, Predicate
+
+    chance = random.Random(5)
+    values: list[Value] = [None, True, False, 3.0, 2.5, 0.0, 1.0, "x", "lost", "3", "True", ""]
+    compared = 0
+    for _ in range(1000):
+        text, slots = made_up_condition(chance), {name: chance.choice(values) for name in "abc"}
+        predicate, condition = Predicate(text), read(text)
+        assert condition is not None, text
+        try:
+            holds = bool(predicate.evaluate({"slots": slots}))
+        except (InvalidPredicate, TypeError):  # such as a text and a number, which have no order
+            continue
+        compared += 1
+        assert condition.holds(slots) == holds, (text, slots)
+    assert compared > 500
+
+
+def made_up_condition(chance: random.Random, depth: int = 0) -> str:
+    form = chance.random()
+    if depth < 3 and form < 0.6:
+        inner = made_up_condition(chance, depth + 1)
+        if form < 0.15:
+            return f"not {inner}"
+        if form < 0.3:
+            return f"({inner})"
+        return f"{inner} {chance.choice(['and', 'or'])} {made_up_condition(chance, depth + 1)}"
+    slot = f"slots.{chance.choice('abc')}"
+    if form > 0.9:
+        return slot
+    sign = chance.choice(["=", "==", "is", "is not", "!=", "<", "<=", ">", ">=", "contains", "matches"])
+    if sign == "matches":
+        return f"{slot} matches '^lo'"
+    others = ["true", "False", "null", "3", "2.5", "0", "1", "'x'", '"lost"', "undefined", "None", "lost", "slots.b"]
+    return f"{slot} {sign} {chance.choice([*others, 'empty'] if sign.startswith('is') else others)}"
 
 
 def test_watching_leaves_rasas_runner_as_it_was() -> None:

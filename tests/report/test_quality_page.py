@@ -168,7 +168,7 @@ def test_coverage_names_the_missing_lines_of_the_worst_flow_first(tmp_path: Path
     assert rows[1].startswith("book ✗ 60.0 % 3 of 5 1 of 2 1")
     missing = [text(row) for row in re.findall(r'<tr><td class="words"><code>.*?</tr>', html)]
     assert missing[0].startswith("data/flows.yml:18 collect method")
-    assert "data/flows.yml:6 the branch: if slots.city is big, on to big" in missing
+    assert "data/flows.yml:6 the branch: if slots.city is 'big', on to action utter_big" in missing
     assert len(missing) == 5
 
 
