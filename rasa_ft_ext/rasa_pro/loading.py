@@ -134,12 +134,14 @@ def _prepare(project: Path) -> None:
 def forget_project(project: Path) -> None:
     """Undo what loading left in the process, so that another assistant's custom actions are found and not this one's.
 
-    Rasa imports the module with the actions by name, registers it once, and keeps the list of all actions it found.
-    Where certificates are configured, it gives litellm one HTTP client for the whole process, whose connections belong
-    to the event loop that ends with the assistant.
+    Rasa imports the module with the actions by name, registers it once, and keeps the list of all actions it found. It
+    reads the action endpoint from a file of endpoints once, and keeps what tests put into it. Where certificates are
+    configured, it gives litellm one HTTP client for the whole process, whose connections belong to the event loop that
+    ends with the assistant.
     """
     import litellm
     from rasa.core.actions.direct_custom_actions_executor import DirectCustomActionExecutor
+    from rasa.utils.endpoints import read_endpoint_config
 
     home = project.resolve()
     if str(home) in sys.path:
@@ -149,6 +151,7 @@ def forget_project(project: Path) -> None:
         if file and home in Path(file).parents and "site-packages" not in file:
             del sys.modules[name]
     litellm.aclient_session = None
+    read_endpoint_config.cache_clear()
     DirectCustomActionExecutor._actions_module_registered = False
     DirectCustomActionExecutor._create_action_executor.cache_clear()
     gc.collect()  # what is found are subclasses, and those of the old module live until they are collected

@@ -215,11 +215,16 @@ def _hush() -> None:
 
 
 def _forget_actions() -> None:
-    """Undo that Rasa registers the custom actions of a process once, and all that it finds."""
+    """Undo that Rasa registers the custom actions of a process once, and all that it finds.
+
+    It also keeps the action endpoint of an `endpoints.yml`, whosever that is, with the stubs of the last run.
+    """
     from rasa.core.actions.direct_custom_actions_executor import DirectCustomActionExecutor
+    from rasa.utils.endpoints import read_endpoint_config
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "actions"]:
         del sys.modules[name]
+    read_endpoint_config.cache_clear()
     DirectCustomActionExecutor._create_action_executor.cache_clear()
     DirectCustomActionExecutor._actions_module_registered = False
     gc.collect()

@@ -198,3 +198,17 @@ def test_rasa_is_as_before_once_the_assistant_is_closed(default: Project) -> Non
     assert of_rasa() == before
     left_over = {name for part in parts for name, value in vars(part).items() if inspect.isroutine(value)}
     assert left_over == set()
+
+
+def test_an_endpoints_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    from rasa.utils.endpoints import read_endpoint_config
+
+    from rasa_ft_ext.rasa_pro.loading import forget_project
+
+    file = tmp_path / "endpoints.yml"
+    for url in ("http://one", "http://two"):
+        file.write_text(f"action_endpoint: {{url: {url}}}\n", encoding="utf-8")
+        found = read_endpoint_config(file, "action_endpoint")
+        assert found is not None
+        assert found.url == url
+        forget_project(tmp_path)

@@ -30,14 +30,19 @@ def test_the_prompts_after_an_edited_label_are_those_that_the_assistant_gives_th
         edit = {"test": at.test, "turn": at.turn + 1, "message": at.message, "decision": "edit", "commands": label}
         write_yaml(out / "review.yaml", {"decisions": [edit]})
         summary = api.dataset(out, model="models")
+        second = {of.turn: of for of in Workspace(out).examples() if of.test == at.test}
+        api.dataset(out, model="models", student_prompt="compact", force=True)
     assert summary.review == {"accepted": 0, "rejected": 0, "edited": 1, "not fitting": 0}
-    second = {of.turn: of for of in Workspace(out).examples() if of.test == at.test}
     assert (second[at.turn].prompt, second[at.turn].completion) == (at.prompt, label)
     later = followed(at, first)[0]
     assert second[later.turn].made_by == "simulated"
     assert "2 June" in second[later.turn].prompt
     assert "2 June" not in later.prompt
     assert (summary.simulated, summary.diverged) == (1, 0)
+    short = {of.turn: of for of in Workspace(out).examples() if of.test == at.test}
+    assert (short[at.turn].completion, short[later.turn].made_by) == (label, "simulated")
+    assert "car_rental_start_date = 2 June" in short[later.turn].prompt
+    assert len(short[later.turn].prompt) < len(second[later.turn].prompt), "also with the prompt of a student"
 
 
 def followed(at: Example, examples: list[Example]) -> list[Example]:
