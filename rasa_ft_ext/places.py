@@ -11,8 +11,8 @@ NO_VALUES = {"", "none", "null", "true", "false"}
 """What is no value that one finds in a text, in small letters."""
 
 _WITHOUT_BLANKS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER")  # scripts that put none between words
-# The signs within a number, a date or a time of day: `1` is no value in 1.5, 1,000, 3/1 and 10:01.
-_IN_NUMBER, _NUMBER_GOES_ON = re.compile(r"\d[.,:/-]$"), re.compile(r"[.,:/-]\d")
+# The signs within a number, a date or a time of day: `1` is no value in 1.5, 1,000, 1'000, 3/1 and 10:01.
+_IN_NUMBER, _NUMBER_GOES_ON = re.compile(r"\d['\u2019.,:/-]$"), re.compile(r"['\u2019.,:/-]\d")
 
 
 def places_of(value: str, text: str) -> list[tuple[int, int]]:

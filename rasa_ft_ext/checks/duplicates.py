@@ -28,11 +28,12 @@ _WASTE = (
 )
 
 
-def near_duplicates(entries: Sequence[Entry]) -> list[tuple[int, int]]:
+def near_duplicates(entries: Sequence[Entry], on_purpose: frozenset[int] = frozenset()) -> list[tuple[int, int]]:
     """Pairs of rows, by their indices in order, that are nearly the same.
 
     Not all of them, or a thousand equal rows would be half a million pairs; but each row that has its like before it on
-    its own side, or on the other side at all, is in a pair that says so.
+    its own side, or on the other side at all, is in a pair that says so: one with a row that was varied `on_purpose`,
+    and one with a row that was not, where there are both.
     """
     by_answer: dict[str, dict[tuple[str, ...], list[int]]] = {}
     for number, entry in enumerate(entries):
@@ -44,15 +45,18 @@ def near_duplicates(entries: Sequence[Entry]) -> list[tuple[int, int]]:
         found = list(alike.values())
         nearly = [(found[one], found[other]) for one, other in nearly_same(list(alike))]
         for one, other in (*((same, same) for same in found), *nearly):
-            pairs |= dict.fromkeys([*_with_first(entries, one, other), *_with_first(entries, other, one)])
+            for rows, others in ((one, other), (other, one)):
+                pairs |= dict.fromkeys(_with_first(entries, rows, others, on_purpose))
     return list(pairs)
 
 
-def _with_first(entries: Sequence[Entry], rows: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Each of the rows with the first of the others on each side."""
-    firsts: dict[Side | None, int] = {}
+def _with_first(
+    entries: Sequence[Entry], rows: Sequence[int], others: Sequence[int], on_purpose: frozenset[int]
+) -> Iterator[tuple[int, int]]:
+    """Each of the rows with the first of the others on each side, of those varied on purpose and of the rest."""
+    firsts: dict[tuple[Side | None, bool], int] = {}
     for other in others:
-        firsts.setdefault(entries[other].side, other)
+        firsts.setdefault((entries[other].side, other in on_purpose), other)
     yield from ((min(row, first), max(row, first)) for row in rows for first in firsts.values() if row != first)
 
 
@@ -128,7 +132,7 @@ def _alike(entries: Sequence[Entry], on_purpose: frozenset[int]) -> tuple[dict[i
     """Rows of validation, each with its like in training, and rows of a side, each with its like before it."""
     across: dict[int, int] = {}
     within: dict[int, int] = {}
-    for one, other in sorted(near_duplicates(entries)):
+    for one, other in sorted(near_duplicates(entries, on_purpose)):
         if entries[one].side == entries[other].side:
             if on_purpose.isdisjoint((one, other)):
                 within.setdefault(other, one)

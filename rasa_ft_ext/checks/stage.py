@@ -19,15 +19,14 @@ from rasa_ft_ext.checks.grounding import check_values
 from rasa_ft_ext.checks.known import Known, known_of
 from rasa_ft_ext.checks.lengths import Context, check_lengths, lengths_of
 from rasa_ft_ext.checks.names import check_names
-from rasa_ft_ext.conversation import RephrasedFile
 from rasa_ft_ext.errors import DataError, WorkspaceError
 from rasa_ft_ext.files import write_json_file
+from rasa_ft_ext.review.place import reviewed_rephrasings
 from rasa_ft_ext.rows import shortened
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     DATASET,
     MANIFEST,
-    REPHRASINGS,
     SPLIT,
     Workspace,
     read_flow_map,
@@ -48,15 +47,20 @@ def check_data(workspace: Workspace, *, context: Context | None = None) -> Check
 
     Raises:
         WorkspaceError: there is no dataset, or its stages do not belong together.
-        ConfigError: a file of rows cannot be read.
+        ConfigError: a file of rows, or that of the decisions of a review, cannot be read.
     """
     return check(workspace, read_entries(workspace), context=context)
 
 
-def check(workspace: Workspace, entries: Sequence[Entry], *, context: Context | None = None) -> CheckReport:
-    """Put every question to these rows; the workspace says what the assistant has, and how it was rephrased."""
+def check(
+    workspace: Workspace, entries: Sequence[Entry], *, context: Context | None = None, review: Path | None = None
+) -> CheckReport:
+    """Put every question to these rows; the workspace says what the assistant has, and how it was rephrased.
+
+    `review` is the file with the decisions of a review, where it is not the one that the examples were made with.
+    """
     known = _known(workspace)
-    rephrased = rephrasings_of(workspace)
+    rephrased = reviewed_rephrasings(workspace, review)
     turns = tuple(diversity_of(rephrased))
     balance = balance_of(entries)
     lengths = lengths_of(entries, context) if context else []
@@ -80,11 +84,6 @@ def check(workspace: Workspace, entries: Sequence[Entry], *, context: Context | 
         balance=balance,
         longest=max(lengths, default=None),
     )
-
-
-def rephrasings_of(workspace: Workspace) -> list[RephrasedFile]:
-    """The rephrasings, if there are any."""
-    return workspace.rephrasings() if (workspace.folder(REPHRASINGS) / MANIFEST).is_file() else []
 
 
 def _known(workspace: Workspace) -> Known:

@@ -21,7 +21,7 @@ from rasa_ft_ext.dataset.making import Maker
 from rasa_ft_ext.dataset.student import StudentPrompt, check_recordings, check_variables
 from rasa_ft_ext.errors import WorkspaceError
 from rasa_ft_ext.progress import Progress
-from rasa_ft_ext.review.applying import Labels, Reviewed, apply
+from rasa_ft_ext.review.applying import EditedLabels, Reviewed, apply
 from rasa_ft_ext.review.place import FOLLOWS, read_review
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
@@ -143,7 +143,7 @@ async def dataset(
     work = list(_pairs(annotated, reviewed))
     progress.start("Making examples", len(work))
 
-    async def make(entry: tuple[TestFile, Conversation, RephrasedConversation | None, Labels]) -> Maker:
+    async def make(entry: tuple[TestFile, Conversation, RephrasedConversation | None, EditedLabels]) -> Maker:
         return await Maker(assistant, student.source if student else None, *entry).make()
 
     made = await in_order(work, make, limit=concurrency, done=progress.step)
@@ -199,7 +199,7 @@ def _only_template(annotated: Sequence[AnnotatedFile], assistant: Assistant) -> 
 
 def _pairs(
     annotated: Sequence[AnnotatedFile], reviewed: Reviewed
-) -> Iterator[tuple[TestFile, Conversation, RephrasedConversation | None, Labels]]:
+) -> Iterator[tuple[TestFile, Conversation, RephrasedConversation | None, EditedLabels]]:
     rephrased = {entry.id: entry for file in reviewed.rephrased for entry in file.conversations}
     for file in annotated:
         for conversation in file.conversations:

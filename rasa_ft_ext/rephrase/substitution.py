@@ -6,7 +6,8 @@ conversation again if it can, and what no longer fits is told by its state.
 
 A value is exchanged only where nothing that is known of the conversation speaks against it:
 
-- it stands once in the message, and no other slot of the label is read from the same words;
+- it stands once in the message, a number in words neither, and nothing else of the label, a slot or a flow, is read
+  from the same words;
 - no later message or label has it, or may have been worked out of it (a day of a day, a number of a number), since
   those were said knowing it;
 - the new one stands nowhere else among the user's messages and labels, was put into no other message of the
@@ -23,6 +24,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from random import Random
 
+from rasa_ft_ext.checks import words
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import Annotation, Conversation, Turn
 from rasa_ft_ext.places import is_without_blanks, may_follow, places_of, stands_in
@@ -65,9 +67,11 @@ def _candidates(conversation: Conversation, index: int, choices: SlotChoices) ->
     for slot, old in own:
         places = places_of(old, turn.message)
         others = [value for name, value in own if (name, value) != (slot, old)]
-        shared = any(_share_words(old, other, turn.message) for other in others)
+        shared = any(_share_words(old, other, turn.message) for other in others) or _names_flow(turn, old)
         if len(places) != 1 or shared or _is_known_later(conversation, index, old):
             continue
+        if words.number(old) in words.numbers_in(turn.message[: places[0][0]] + turn.message[places[0][1] :]):
+            continue  # "two people for 2 nights"
         for new in choices.of(slot):
             if _may_stand(conversation, index, slot, old, new):
                 found = _exchanged(turn, slot, old, new, places[0])
@@ -78,6 +82,13 @@ def _candidates(conversation: Conversation, index: int, choices: SlotChoices) ->
 def _share_words(old: str, other: str, message: str) -> bool:
     """Whether two values are read from the same words, such as both days in "from may 14th to the 17th"."""
     return stands_in(old, other) or stands_in(other, old) or may_follow(other, message, old)
+
+
+def _names_flow(turn: Turn, value: str) -> bool:
+    """Whether the label has a flow whose name holds a value: "rent a car" for `rent_car`."""
+    commands = turn.annotation.labels if turn.annotation else ()
+    flows = [flow for command in commands if command.type in ("StartFlow", "Clarify") for flow in command.args]
+    return any(flow and stands_in(value, re.sub("[_-]", " ", flow)) for flow in flows)
 
 
 def _is_known_later(conversation: Conversation, index: int, value: str) -> bool:

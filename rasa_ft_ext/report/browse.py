@@ -21,8 +21,7 @@ from rasa_ft_ext.conversation import (
     Rephrasing,
     Turn,
 )
-from rasa_ft_ext.review.decisions import Decision
-from rasa_ft_ext.review.fitting import Place
+from rasa_ft_ext.report.reviewed import Marks
 from rasa_ft_ext.steps import lines_of, shown_steps
 
 
@@ -64,7 +63,7 @@ def browsable(
     annotated: Sequence[AnnotatedFile],
     rephrased: Sequence[RephrasedFile],
     placed: Iterable[Placed],
-    review: Mapping[Place, Decision] | None = None,
+    review: Marks | None = None,
 ) -> dict[str, Any]:
     """The conversations of all tests in order: `tests` and the `commands` that they name.
 
@@ -79,7 +78,7 @@ def browsable(
         rows.setdefault((example.test, example.turn, example.message), []).append(entry)
         sides.update(dict.fromkeys((example.test, *example.also_in), entry.side))
     tests = [
-        _Test(conversation, rephrasings.get(conversation.id), rows, commands, review or {}).shown(
+        _Test(conversation, rephrasings.get(conversation.id), rows, commands, review or Marks()).shown(
             sides.get(conversation.id, "")
         )
         for file in annotated
@@ -96,7 +95,7 @@ class _Test:
     rephrased: RephrasedConversation | None
     rows: Mapping[tuple[str, int, str], Sequence[Placed]]
     commands: _Commands
-    review: Mapping[Place, Decision]
+    review: Marks
 
     def shown(self, side: str) -> dict[str, Any]:
         said = self._said()
@@ -122,13 +121,22 @@ class _Test:
 
     def _rephrasing(self, index: int, found: Rephrasing, syntax: Syntax) -> dict[str, Any]:
         commands = self.commands.indices(found.label if found.passed else found.commands, syntax)
-        shown = {"say": found.text, "do": commands, **self._rows(index, found.text), **self._decided(index, found.text)}
+        decided = self._decided(index, found.text)
+        shown = {"say": found.text, "do": commands, **self._rows(index, self._learned(index, found.text)), **decided}
+        left_out = self.review.left_out.get((self.conversation.id, index, found.text))
+        if left_out is not None:
+            shown["left"] = left_out
         if found.origin != "rephraser":
             shown["by"] = found.maker
         return shown if found.passed else {**shown, "why": found.reason or "no reason is known"}
 
+    def _learned(self, index: int, rephrasing: str) -> str:
+        """The text that rows have of a rephrasing: that of the person, if there is one."""
+        decision = self.review.decisions.get((self.conversation.id, index, rephrasing))
+        return decision.text if decision is not None and decision.text is not None else rephrasing
+
     def _decided(self, index: int, rephrasing: str | None = None) -> dict[str, Any]:
-        decision = self.review.get((self.conversation.id, index, rephrasing))
+        decision = self.review.decisions.get((self.conversation.id, index, rephrasing))
         names = {"decision", "commands", "text", "note"}
         return {"review": decision.model_dump(mode="json", include=names)} if decision else {}
 

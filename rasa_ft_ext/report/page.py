@@ -33,6 +33,9 @@ SECTIONS: tuple[Callable[[Path], Iterable[Section]], ...] = (
     data.sections,
 )
 
+# What the page of `rasa-ft review` has beside: the second builds on the first.
+_OF_A_REVIEW = ("review_form.js", "review.js")
+
 
 @dataclass(frozen=True)
 class Served:
@@ -74,7 +77,7 @@ def render(output: Path, served: Served | None = None) -> str:
         .render(
             sections=sections,
             contents=_contents(sections),
-            scripts=(*scripts, *((script("review.js"),) if served else ())),
+            scripts=(*scripts, *(map(script, _OF_A_REVIEW) if served else ())),
             version=__version__,
             served=as_json(asdict(served)) if served else None,
         )

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rasa_ft_ext.conversation import AnnotatedFile, RephrasedFile
 from rasa_ft_ext.errors import RasaFtError
 from rasa_ft_ext.report.figures import is_done
+from rasa_ft_ext.review.applying import NOT_THE_LABEL, apply
 from rasa_ft_ext.review.decisions import Decision
 from rasa_ft_ext.review.fitting import Place
 from rasa_ft_ext.review.place import is_applied, read_review
 from rasa_ft_ext.workspace import DATASET, Workspace
 
 
-def reviewed(
-    workspace: Workspace, annotated: Sequence[AnnotatedFile], rephrased: Sequence[RephrasedFile]
-) -> Mapping[Place, Decision]:
-    """The decisions by what they are about; none where they cannot be read, which `worries` tells."""
+@dataclass(frozen=True)
+class Marks:
+    """The decisions by what they are about, and why rephrasings are left out on which nobody decided themselves."""
+
+    decisions: Mapping[Place, Decision] = field(default_factory=dict)
+    left_out: Mapping[Place, str] = field(default_factory=dict)
+
+
+def reviewed(workspace: Workspace, annotated: Sequence[AnnotatedFile], rephrased: Sequence[RephrasedFile]) -> Marks:
+    """What was decided; nothing where it cannot be read, which `worries` tells."""
     try:
-        return read_review(workspace).fit(workspace, list(annotated), list(rephrased)).placed
+        fitted = read_review(workspace).fit(workspace, list(annotated), list(rephrased))
     except RasaFtError:
-        return {}
+        return Marks()
+    left_out: dict[Place, str] = {
+        (conversation.id, entry.turn, found.text): found.reason
+        for file in apply(annotated, rephrased, fitted).rephrased
+        for conversation in file.conversations
+        for entry in conversation.turns
+        for found in entry.rephrasings
+        if found.reason is not None and found.reason.startswith(NOT_THE_LABEL)
+    }
+    return Marks(fitted.placed, left_out)
 
 
 def worries(output: Path) -> Iterator[str]:

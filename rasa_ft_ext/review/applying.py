@@ -34,7 +34,7 @@ from rasa_ft_ext.review.fitting import Fitted, kept_with
 REJECTED = "rejected in the review"
 NOT_THE_LABEL = "not the label of the review"
 
-Labels = Mapping[int, tuple[Command, ...]]
+EditedLabels = Mapping[int, tuple[Command, ...]]
 """The edited labels of a test's messages, by turn."""
 
 
@@ -46,14 +46,14 @@ class Reviewed:
     """
 
     rephrased: tuple[RephrasedFile, ...]
-    labels: Mapping[str, Labels]
+    labels: Mapping[str, EditedLabels]
     counts: Mapping[str, int]
 
 
 def apply(annotated: Sequence[AnnotatedFile], rephrased: Sequence[RephrasedFile], fitted: Fitted) -> Reviewed:
     """Apply the decisions that fit."""
     found = {entry.id: entry for file in rephrased for entry in file.conversations}
-    labels: dict[str, Labels] = {}
+    labels: dict[str, EditedLabels] = {}
     files = []
     decided = {place[0] for place in fitted.placed}
     for file in annotated:

@@ -98,7 +98,7 @@ def fit(decisions: Decisions, wordings: Wordings, labels: Labels, where: str) ->
     entries = zip(decisions.entries, decisions.lines, strict=True)
     for decision, line in sorted(entries, key=lambda at: _is_moved(at[0], wordings)):  # those in their place first
         found, why = wordings.find(decision)
-        why = _objection(decision, found, placed) if found else why
+        why = _objection(decision, found, placed, labels) if found else why
         if found is None or why:
             misfits.append((decision, why))
             continue
@@ -117,18 +117,28 @@ def _is_moved(decision: Decision, wordings: Wordings) -> bool:
     return found is not None and found.place[1] != decision.turn - 1
 
 
-def _objection(decision: Decision, found: Wording, placed: Mapping[Place, Decision]) -> str:
+def _objection(decision: Decision, found: Wording, placed: Mapping[Place, Decision], labels: Labels) -> str:
     """Why a decision cannot be followed although what it is about is there."""
     if found.place in placed:
         return f"message {placed[found.place].turn} is the same, and decided as well."
     if decision.decision == "edit":
-        needs = decision.commands is None and not found.commands
-        return "it has no commands; the edit must give some." if needs else ""
+        if decision.commands is not None:
+            return ""
+        return unfit_commands(found, labels) if found.commands else "it has no commands; the edit must give some."
     if decision.commands is not None and not _same(decision.commands, found):
         return f"its commands are now {'; '.join(lines_of(found.commands, found.syntax)) or 'none'}; decide again."
     if decision.decision == "accept" and not found.commands:
         return "it has no commands to accept; edit it, and give some."
-    return ""
+    return unfit_commands(found, labels) if decision.decision == "accept" else ""
+
+
+def unfit_commands(found: Wording, labels: Labels) -> str:
+    """Why a rephrasing cannot be kept with what the LLM said to it, which may name what the assistant does not have.
+
+    The commands of a message are not looked at: the assistant has run them.
+    """
+    problems = labels.read(found.lines, found.syntax, found.text).problems if found.place[2] is not None else ()
+    return " ".join([*problems, "Edit it, and give other commands."]) if problems else ""
 
 
 def _same(lines: str, found: Wording) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from rasa_ft_ext.conversation import AnnotatedFile, RephrasedFile
 from rasa_ft_ext.errors import ConfigError, WorkspaceError
+from rasa_ft_ext.review.applying import apply
 from rasa_ft_ext.review.decisions import Decisions, read_decisions
 from rasa_ft_ext.review.fitting import Fitted, Wordings, fit
 from rasa_ft_ext.review.labels import labels_of
@@ -125,6 +126,20 @@ def require_applied(workspace: Workspace, given: Path | None = None) -> None:
             "Run `rasa-ft dataset` again with the options of before (or `rasa-ft prepare-data`, which does both), then "
             "`rasa-ft split`."
         )
+
+
+def reviewed_rephrasings(workspace: Workspace, given: Path | None = None) -> list[RephrasedFile]:
+    """The rephrasings, if there are any, as the examples were made of them: with the decisions, once these are applied.
+
+    Raises:
+        ConfigError: the decisions cannot be read.
+    """
+    found = workspace.rephrasings() if (workspace.folder(REPHRASINGS) / MANIFEST).is_file() else []
+    review = read_review(workspace, given)
+    if not found or not review.decisions.entries or not is_applied(workspace, review):
+        return found
+    annotated = workspace.annotations()
+    return list(apply(annotated, found, review.fit(workspace, annotated, found)).rephrased)
 
 
 def _remembered(workspace: Workspace) -> Path | None:

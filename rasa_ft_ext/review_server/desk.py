@@ -6,6 +6,7 @@ No HTTP here: requests and answers are plain values.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from pydantic import Field
 from rasa_ft_ext.conversation import Record
 from rasa_ft_ext.errors import RasaFtError, WorkspaceError
 from rasa_ft_ext.review.decisions import VERDICTS, Decision, Verdict, read_decisions
-from rasa_ft_ext.review.fitting import Place, Wording, Wordings, fit
+from rasa_ft_ext.review.fitting import Place, Wording, Wordings, fit, unfit_commands
 from rasa_ft_ext.review.labels import labels_of
 from rasa_ft_ext.review.writing import decide
 from rasa_ft_ext.steps import lines_of
@@ -64,6 +65,8 @@ class Desk:
                 f"There is nothing to review in {workspace.root}. Run `rasa-ft prepare-data` first, or give the output "
                 "folder of a run that has."
             )
+        self._folders = (workspace.folder(ANNOTATIONS), workspace.folder(REPHRASINGS))
+        self._read_from = self._manifests()
         annotated = workspace.annotations()
         has_rephrasings = (workspace.folder(REPHRASINGS) / MANIFEST).is_file()
         rephrased = workspace.rephrasings() if has_rephrasings else []
@@ -77,7 +80,9 @@ class Desk:
 
         Raises:
             ConfigError: the file cannot be read, or labels in it are not in the assistant's language.
+            UnfitError: the wordings are those of data that was made anew since.
         """
+        self._require_same_data()
         fitted = fit(read_decisions(self.path), self._wordings, self._labels, str(self.path))
         entries = [self._shown(place, decision) for place, decision in fitted.placed.items()]
         for decision, why in fitted.misfits:
@@ -100,6 +105,7 @@ class Desk:
             ConfigError: the file cannot be read.
             WorkspaceError: it cannot be written.
         """
+        self._require_same_data()
         about = Decision(**self._subject(request), decision="reject")
         found, why = self._wordings.find(about)
         if found is None or found.place[1] != request.turn - 1:
@@ -108,10 +114,28 @@ class Desk:
         decide(self.path, (request.seen or about).subject, decision, request.seen)
         return self._shown(found.place, decision) if decision else None
 
+    def _require_same_data(self) -> None:
+        if self._manifests() != self._read_from:
+            raise UnfitError(
+                f"The data in {self._folders[0].parent} was made anew, or moved, since this server started. Start "
+                "`rasa-ft review` again and open its page."
+            )
+
+    def _manifests(self) -> list[bytes | None]:
+        """What the stages that the wordings come from say of themselves: another text for other data."""
+        found: list[bytes | None] = [None for _ in self._folders]
+        for place, folder in enumerate(self._folders):
+            with suppress(OSError):
+                found[place] = (folder / MANIFEST).read_bytes()
+        return found
+
     def _decision(self, request: Request, found: Wording) -> Decision:
         if request.decision != "edit":
             if request.decision == "accept" and not found.commands:
                 raise UnfitError("It has no commands to accept. Edit it, and give some.")
+            unfit = unfit_commands(found, self._labels) if request.decision == "accept" else ""
+            if unfit:
+                raise UnfitError(unfit)
             return self._made(request, request.decision or "accept", found.lines or None)
         label = self._labels.read(request.commands, found.syntax, request.text or found.text)
         if label.problems:

@@ -85,7 +85,8 @@ class ReviewServer:
         origin = request.headers.get("Origin")
         if origin is not None and origin != f"http://{request.headers['Host']}":
             raise web.HTTPForbidden(text="This server answers to its own page only.")
-        if request.path != "/" and not secrets.compare_digest(request.headers.get(TOKEN, ""), self._token):
+        given = request.headers.get(TOKEN, "").encode(errors="surrogateescape")  # a header may hold any bytes
+        if request.path != "/" and not secrets.compare_digest(given, self._token.encode()):
             raise web.HTTPForbidden(text="The page is that of another run of the server. Reload it.")
 
     async def _get_page(self, _: web.Request) -> web.Response:

@@ -18,11 +18,11 @@ from typing import Any, Literal, get_args
 from rasa_ft_ext.checks.duplicates import superfluous, tests_to_tie, varied_wordings
 from rasa_ft_ext.checks.entries import entries_of
 from rasa_ft_ext.checks.findings import FILES, CheckReport, Side
-from rasa_ft_ext.checks.stage import CHECKS, check, refuse_faults, rephrasings_of, write_report
+from rasa_ft_ext.checks.stage import CHECKS, check, refuse_faults, write_report
 from rasa_ft_ext.conversation import Example
 from rasa_ft_ext.errors import ConfigError, WorkspaceError
 from rasa_ft_ext.progress import Progress
-from rasa_ft_ext.review.place import FOLLOWS, made_with, require_applied
+from rasa_ft_ext.review.place import FOLLOWS, made_with, require_applied, reviewed_rephrasings
 from rasa_ft_ext.split.assignment import Assignment, Group, assign, example_order, without
 from rasa_ft_ext.split.suite import SuiteWriter
 from rasa_ft_ext.split.summary import SplitSummary, examples_of, summarize
@@ -87,9 +87,9 @@ def split(
             refuse_faults(read_record(workspace.folder(SPLIT) / CHECKS, CheckReport))
         return read_summary(workspace.folder(SPLIT), SplitSummary)
     progress = progress or Progress()
-    assignment, dropped, writer = _plan(workspace, train_frac, seed, near_duplicates)
+    assignment, dropped, writer = _plan(workspace, train_frac, seed, near_duplicates, review)
     rows = _rows(assignment, seed)
-    report = check(workspace, entries_of(rows))
+    report = check(workspace, entries_of(rows), review=review)
     if strict:
         refuse_faults(report)
     with workspace.writing(SPLIT, key) as folder:
@@ -143,7 +143,7 @@ def _check(train_frac: float, output_format: str, near_duplicates: str) -> None:
 
 
 def _plan(
-    workspace: Workspace, train_frac: float, seed: int, near_duplicates: NearDuplicates
+    workspace: Workspace, train_frac: float, seed: int, near_duplicates: NearDuplicates, review: Path | None
 ) -> tuple[Assignment, dict[str, int], SuiteWriter]:
     """Who goes where, how many examples of each side are dropped, and what writes the tests."""
     examples = workspace.examples()
@@ -158,7 +158,7 @@ def _plan(
     assignment = assign(conversations, examples, train_frac, seed, tied)
     dropped: dict[str, int] = {}
     if near_duplicates == "drop":
-        varied = varied_wordings(rephrasings_of(workspace))
+        varied = varied_wordings(reviewed_rephrasings(workspace, review))
         train, validation = superfluous(examples_of(assignment.train), examples_of(assignment.validation), varied)
         dropped = {"train": len(train), "validation": len(validation)}
         assignment = without(assignment, [*train, *validation])

@@ -37,7 +37,7 @@ def found(
         ("Basel", "Basel or Basel?", 2),
         ("Basel", "to Baselland", 0),
         ("July 1", "July 10", 0),
-        *[("1", text, 0) for text in ("1.5", "1,000", "2.1", "3/1", "10:1", "2024-1-2")],
+        *[("1", text, 0) for text in ("1.5", "1,000", "2.1", "3/1", "10:1", "2024-1-2", "1'000")],
         ("1", "1, 2 or 3", 1),
         ("Basel", "Basel.5", 1),
         ("mid_range", "a mid-range or mid range one", 2),
@@ -84,6 +84,17 @@ def test_no_value_is_exchanged_where_it_is_not_clear_what_it_stands_for(message:
 def test_values_that_are_read_from_the_same_words_stay() -> None:
     dialog = [("from may 14th to the 17th", "set slot start may 14th\nset slot end may 17th", "ok")]
     assert found(dialog, 0, {"start": ("June 1",), "end": ("June 2",)}) == {}
+
+
+def test_a_number_that_is_said_in_words_as_well_stays() -> None:
+    dialog: Dialog = [("two people for 2 nights", "set slot people 2", "ok")]
+    assert found(dialog, 0, {"people": ("2", "3")}) == {}
+    assert found([("one room, 2 people", "set slot people 2", "ok")], 0, {"people": ("2", "3")}) != {}
+
+
+def test_what_the_flow_is_read_from_stays() -> None:
+    dialog: Dialog = [("rent a car", "start flow rent_car\nset slot vehicle car", "ok")]
+    assert found(dialog, 0, {"vehicle": ("car", "boat")}) == {}
 
 
 def test_a_value_that_is_taken_up_later_stays() -> None:

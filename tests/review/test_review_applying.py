@@ -168,6 +168,16 @@ def test_what_has_no_commands_cannot_be_accepted() -> None:
     assert [reason for _, reason in misfits] == ["it has no commands to accept; edit it, and give some."]
 
 
+def test_a_rephrasing_with_what_the_assistant_does_not_have_cannot_be_accepted() -> None:
+    boat = rephrased(BOOKING, {0: [rephrasing("a boat", "StartFlow(book_boat)", passed=False)]})
+    found = fitted(decision(0, "accept", "a boat"), found=boat)
+    assert found.placed == {}
+    assert found.told == (
+        f"{BOOKING.id}, message 1 'book a car', rephrasing 'a boat': StartFlow(book_boat) names the flow book_boat, "
+        "which the assistant does not have. Edit it, and give other commands.",
+    )
+
+
 def test_labels_that_do_not_parse_are_told_all_at_once_with_test_and_line() -> None:
     with pytest.raises(ConfigError) as wrong:
         fitted(decision(0, "edit", commands="StartFlow(fly)"), decision(1, "edit", commands="go\nSetSlot(town, Bern)"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +12,17 @@ import pytest
 
 from rasa_ft_ext import api
 from rasa_ft_ext.assistant import Simulation
+from rasa_ft_ext.checks.findings import CheckReport
+from rasa_ft_ext.checks.stage import CHECKS, check_data
 from rasa_ft_ext.dataset.stage import DatasetSummary, dataset
+from rasa_ft_ext.dataset.student import StudentPrompt
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, WorkspaceError
 from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
 from rasa_ft_ext.report.page import write_report
 from rasa_ft_ext.review.decisions import Decision
-from rasa_ft_ext.workspace import DATASET, Workspace
-from tests.builders import FakeAssistant, commands, contents, prompt
-from tests.review.review_builders import BASEL, BOOKING, CAR, HOTEL, ZURICH, decided, decision, prepared, rows
+from rasa_ft_ext.workspace import DATASET, SPLIT, Workspace, read_record
+from tests.builders import TEMPLATE, FakeAssistant, commands, contents, prompt, rephrased, rephrasing
+from tests.review.review_builders import BASEL, BERN, BOOKING, CAR, HOTEL, ZURICH, decided, decision, prepared, rows
 
 EXAMPLE = Path(__file__).parents[2] / "assistant_example"
 
@@ -109,6 +114,47 @@ async def test_the_summary_counts_and_names_what_does_not_fit(tmp_path: Path) ->
     assert any(misfit in note and "1 decisions of the review do not fit" in note for note in summary.notes)
 
 
+@pytest.mark.parametrize("can_simulate", [False, True])
+async def test_edited_labels_go_with_the_prompt_of_a_student(tmp_path: Path, can_simulate: bool) -> None:
+    student = StudentPrompt("short", f"{TEMPLATE}\nshort")
+    assistant = FakeAssistant(Simulation({3: "in Zurich\nshort"}) if can_simulate else None)
+    workspace = prepared(tmp_path)
+    decided(tmp_path, decision(0, "accept", "a bed"), decision(1, "edit", commands=ZURICH), decision(3, "reject"))
+    await dataset(workspace, assistant, student=student)
+    assert rows(workspace, turn=3) == []
+    decided(tmp_path, decision(1, "edit", commands=ZURICH), decision(3, "edit", commands=BERN))
+    summary = await dataset(workspace, assistant, student=student)
+    assert (summary.left_out, summary.contradictions) == (0, ())
+    examples = workspace.examples()
+    assert all(of.prompt.endswith("\nshort") for of in examples)
+    first = {of.turn: of for of in examples if of.variant == 0}
+    assert (first[1].prompt, first[1].completion) == (f"{prompt('book a car', 'to Basel')}\nshort", ZURICH)
+    last = [of for of in examples if of.turn == 3]
+    assert {of.completion for of in last} == {BERN}
+    if can_simulate:
+        assert {(of.prompt, of.made_by) for of in last} == {("in Zurich\nshort", "simulated")}
+        assert {(run.labels[1], run.template) for run in assistant.simulated} == {(commands(ZURICH), student.source)}
+    else:
+        assert all("USER: to Basel" in of.prompt and "Zurich" not in of.prompt for of in last)
+        assert {of.made_by for of in last} == {"rendered"}
+
+
+def test_the_checks_look_at_the_rephrasings_that_the_review_left(tmp_path: Path) -> None:
+    repeats = {0: [rephrasing("Book a car!", CAR), rephrasing("I need wheels", CAR)]}
+    prepared(tmp_path, found=[rephrased(BOOKING, repeats)])
+    a_dataset(tmp_path)
+    assert [of.kind for of in check_data(Workspace(tmp_path)).findings if of.kind == "repetition"] == ["repetition"]
+    decided(tmp_path, decision(0, "reject", "Book a car!"))
+    assert check_data(Workspace(tmp_path)).diversity[0].rephrasings == 2, "the rows are still those of before"
+    a_dataset(tmp_path, decision(0, "reject", "Book a car!"))
+    (of_message,) = check_data(Workspace(tmp_path)).diversity
+    assert (of_message.rephrasings, of_message.repeating) == (1, ())
+    (tmp_path / "review.yaml").rename(tmp_path / "ours.yaml")
+    api.split(tmp_path, review="ours.yaml", project=tmp_path, train_frac=1.0)
+    found = read_record(tmp_path / SPLIT / CHECKS, CheckReport)
+    assert found.diversity == (of_message,), "also with the file that is given"
+
+
 # Running again
 
 
@@ -196,6 +242,22 @@ def test_the_report_shows_decisions_and_says_when_the_examples_are_older(tmp_pat
     assert "have changed since the examples were made" in write_report(tmp_path).read_text()
     (tmp_path / "review.yaml").write_text("decisions: [")
     assert "The decisions of the review cannot be read." in write_report(tmp_path).read_text()
+
+
+def test_the_report_says_what_became_of_each_rephrasing(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    a_dataset(tmp_path, decision(0, "edit", "I need a car", text="wheels!"), decision(1, "edit", commands=BERN))
+    api.split(tmp_path, train_frac=1.0)
+    html = write_report(tmp_path).read_text()
+    (found,) = re.findall(r'id="browse-data">(.*?)</script>', html, re.DOTALL)
+    cars, towns = (turn["re"] for turn in json.loads(found)["tests"][0]["turns"][:2])
+    assert (cars[0]["say"], cars[0]["rows"], cars[0].get("left")) == ("I need a car", 1, None)
+    assert [of["left"] for of in towns] == [
+        "not the label of the review: SetSlot city: 'Basel' instead of 'Bern'",
+        "not the label of the review: SetSlot city: 'Zurich' instead of 'Bern'",
+    ]
+    assert not any("rows" in of for of in towns)
+    assert html.count("left out: not the label of the review") == 2, "also without scripts"
 
 
 # On the example

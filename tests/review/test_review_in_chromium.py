@@ -13,7 +13,18 @@ from rasa_ft_ext import api
 from rasa_ft_ext.review.decisions import read_decisions
 from tests.builders import conversation, rephrased, rephrasing, said
 from tests.report.report_builders import NASTY
-from tests.review.review_builders import BASEL, BERN, BOOKING, CAR, HOTEL, decided, decision, prepared, served
+from tests.review.review_builders import (
+    BASEL,
+    BERN,
+    BOOKING,
+    CAR,
+    HOTEL,
+    ZURICH,
+    decided,
+    decision,
+    prepared,
+    served,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -165,6 +176,23 @@ def test_everything_is_done_with_the_keyboard_alone(opened: Opened, output: Path
     assert opened.complaints == []
 
 
+def test_enter_leads_from_the_search_to_what_was_found(opened: Opened, output: Path) -> None:
+    opened.page.fill("#browse-search", "again to")
+    opened.press("Enter", "r")
+    opened.saved("Rejected: “again to Basel”")
+    opened.page.fill("#browse-search", "to Basel")
+    opened.press("Enter")
+    assert opened.focused == "message: to Basel"
+    opened.press("r")
+    opened.saved("Rejected: “to Basel”, and its 2 undecided rephrasings with it")
+    opened.press("k", "e")
+    opened.page.get_by_label("Commands, one a line").fill(BERN)
+    opened.press("Control+Enter")
+    opened.saved("Edited: “to Basel”; its 2 undecided rephrasings must have the new label, too")
+    assert verdicts(output) == [("to Basel", "edit"), ("again to Basel", "reject")]
+    assert opened.complaints == []
+
+
 def test_the_buttons_are_reached_with_tab_and_their_focus_is_seen(opened: Opened) -> None:
     opened.press("j", "Tab")
     button = opened.page.locator(":focus")
@@ -214,6 +242,23 @@ def test_what_another_tab_decided_is_shown_and_not_replaced(browser: Browser, op
     other.page.close()
 
 
+def test_what_is_typed_is_not_lost_to_a_click_elsewhere(opened: Opened, output: Path) -> None:
+    opened.row("Basel").get_by_role("button", name="Edit").click()
+    opened.row("to Zurich").get_by_role("button", name="Edit").click()
+    commands = opened.page.get_by_label("Commands, one a line")
+    assert commands.input_value() == ZURICH, "nothing was typed into the first"
+    commands.fill(BERN)
+    opened.row("Basel").get_by_role("button", name="Accept").click()
+    opened.saved("Save or cancel this edit first.")
+    assert (opened.focused, commands.input_value()) == ("TEXTAREA", BERN)
+    opened.row("to Zurich").get_by_role("button", name="Reject").focus()
+    opened.press("j")
+    assert (opened.focused, commands.input_value()) == ("TEXTAREA", BERN)
+    opened.press("Escape", "a")
+    opened.saved("Accepted: “to Zurich”")
+    assert verdicts(output) == [("to Zurich", "accept")]
+
+
 def test_a_server_that_has_ended_is_told(browser: Browser, output: Path) -> None:
     with served(output) as address:
         opened = Opened(browser, address)
@@ -254,14 +299,16 @@ def test_what_others_wrote_is_shown_as_text_and_never_runs(browser: Browser, tmp
         opened.page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 1280])
-def test_nothing_sticks_out_of_a_narrow_window(browser: Browser, output: Path, width: int, scheme: Any) -> None:
+def test_nothing_sticks_out_of_a_narrow_window(browser: Browser, output: Path) -> None:
     decided(output, decision(0, "accept", "a bed", note="a" * 200), decision(1, "edit", commands=BERN))
     with served(output) as address:
-        opened = Opened(browser, address, viewport={"width": width, "height": 800}, color_scheme=scheme)
+        opened = Opened(browser, address)
         opened.press("j", "j", "e")
-        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+        for width in (320, 390, 1280):
+            opened.page.set_viewport_size({"width": width, "height": 800})
+            for scheme in ("light", "dark"):
+                opened.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                assert opened.page.evaluate("document.documentElement.scrollWidth") <= width, (width, scheme)
         opened.page.close()
 
 
@@ -273,6 +320,7 @@ def test_the_report_shows_the_decisions_and_asks_for_nothing(browser: Browser, o
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto((output / "report.html").as_uri())
+    assert page.locator("#browse-list").get_by_text("left out: not the label of the review").count() == 2
     page.select_option("#browse-review", "edited")
     assert page.locator("#browse-list .decided").inner_text().split("\n") == ["✎ edited", BERN]
     assert page.locator(".review-buttons").count() == 0

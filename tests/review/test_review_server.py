@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from rasa_ft_ext.cli.main import main
 from rasa_ft_ext.errors import ConfigError, WorkspaceError
 from rasa_ft_ext.review.decisions import read_decisions
 from rasa_ft_ext.review_server.server import TOKEN, ReviewServer
+from rasa_ft_ext.workspace import MANIFEST, REPHRASINGS
+from tests.builders import rephrased, rephrasing
 from tests.review.review_builders import BASEL, BERN, BOOKING, CAR, HOTEL, asked, decided, decision, prepared, served
 
 JSON = "application/json"
@@ -132,6 +135,13 @@ def test_what_is_not_there_or_has_no_commands_is_refused(client: Client) -> None
     assert client.decide({**asked(1, "reject"), "turn": 3})[0] == 422, "the page shows another test than there is"
 
 
+def test_a_rephrasing_with_what_the_assistant_does_not_have_cannot_be_accepted(tmp_path: Path) -> None:
+    boat = rephrased(BOOKING, {0: [rephrasing("a boat", "StartFlow(book_boat)", passed=False)]})
+    with served(prepared(tmp_path, found=[boat]).root) as address:
+        status, answer = Client(address).decide(asked(0, "accept", "a boat"))
+    assert (status, "names the flow book_boat" in answer["error"]) == (422, True)
+
+
 def test_two_tabs_do_not_replace_what_the_other_decided(client: Client, output: Path) -> None:
     client.decide(asked(1, "reject", "Basel"))
     status, answer = client.decide(asked(1, "accept", "Basel"))
@@ -166,6 +176,17 @@ def test_a_decision_about_other_commands_is_shown_and_can_be_taken_again(client:
     assert len(state["misfits"]) == 2
     assert client.decide(asked(1, "accept", "Basel", seen=state["decided"][0]["entry"]))[0] == 200
     assert [entry.commands for entry in read_decisions(output / "review.yaml").entries] == [BASEL, None]
+
+
+def test_data_that_was_made_anew_or_is_gone_is_told(client: Client, output: Path) -> None:
+    manifest = output / REPHRASINGS / MANIFEST
+    before = manifest.read_bytes()
+    for change in (lambda: manifest.write_bytes(before + b" "), lambda: shutil.rmtree(output)):
+        change()
+        status, answer = client.decide(asked(1, "reject", "Basel"))
+        assert (status, "Start `rasa-ft review` again" in answer["error"]) == (422, True)
+        assert client.get("/decisions", **{TOKEN: client.given["token"]})[0] == 409
+    assert not output.exists(), "nothing is written where nothing is any more"
 
 
 def test_a_file_that_cannot_be_written_is_told(client: Client, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +227,7 @@ def test_another_page_can_neither_read_nor_change_decisions(client: Client, outp
     for origin in ("http://evil.example", "null", f"https://{client.host}", f"http://127.0.0.1:{client.port + 1}"):
         assert client.decide(body, Origin=origin)[0] == 403
         assert client.get("/decisions", Origin=origin, **{TOKEN: client.given["token"]})[0] == 403
-    for token in ("", "x", client.given["token"][:-1]):
+    for token in ("", "x", "\xe9", client.given["token"][:-1]):
         assert client.decide(body, **{TOKEN: token})[0] == 403
         assert client.get("/decisions", **{TOKEN: token})[0] == 403
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):

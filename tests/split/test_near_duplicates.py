@@ -76,6 +76,14 @@ def test_wordings_that_were_varied_on_purpose_are_kept_on_their_side(tmp_path: P
     assert superfluous(rows[:1], rows[1:], {"a.yml::a": frozenset({texts[1]})}) == ([], [rows[1]])
 
 
+def test_what_is_like_a_varied_row_and_its_original_is_like_the_original() -> None:
+    text = f"please show me what {WORDS[0] * 3} costs"
+    texts = [text.upper(), text, f"{text}!"]
+    rows = [example("a.yml::a", f"USER: {text}", start("f"), message=text) for text in texts]
+
+    assert superfluous(rows, [], {"a.yml::a": frozenset({texts[0]})}) == ([rows[2]], [])
+
+
 def test_near_duplicates_are_kept_on_one_side(workspace: Workspace) -> None:
     summary = split(workspace, train_frac=0.5, near_duplicates="group")
 

@@ -30,7 +30,7 @@
 
   function rowOf(test, turn, one, kind) {
     const all = (one.do || []).map((index) => commands[index]);
-    const about = [one.say, one.why, one.problem, one.by, one.first, test.name, test.file, ...all.map((of) => of.text)];
+    const about = [one.say, one.why, one.problem, one.left, one.by, one.first, test.name, test.file, ...all.map((of) => of.text)];
     return {
       test, turn, one, kind, commands: all,
       text: about.concat(one.bot || []).filter(Boolean).join("\n").toLowerCase(),
@@ -176,6 +176,7 @@
     if (!row.commands.length && one.do) what.append(element("span", "faint", "no commands"));
     if (one.why !== undefined) what.append(element("div", "why", marked(one.why)));
     if (one.problem) what.append(element("div", "why", marked(one.problem)));
+    if (one.left) what.append(element("div", "why", marked(`left out: ${one.left}`)));
     if (one.by) what.append(element("div", "faint rows", `made by ${one.by}`));
     if (one.rows) {
       const many = one.rows === 1 ? "1 example" : `${number(one.rows)} examples`;

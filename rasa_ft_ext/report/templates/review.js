@@ -3,6 +3,7 @@
 // is in the file before the server answers; only then the page shows it. Texts go in as text nodes, never as markup.
 (() => {
   const { rows, element, ...page } = globalThis.conversations;
+  const { field, hint } = globalThis.reviewForm;
   const { token, header, file } = JSON.parse(document.getElementById("review-data").textContent);
   const open = rows.filter((row) => row.one.do); // what can be decided about
   const byName = new Map(open.map((row) => [nameOf(row), row]));
@@ -44,7 +45,10 @@
   // Takes over what the file says now.
   async function load() {
     const { decided, misfits: others } = await ask("GET");
-    for (const row of open) delete row.one.review;
+    for (const { one } of open) {
+      delete one.review;
+      delete one.left; // follows from what was decided before
+    }
     for (const { test, turn, rephrasing, entry, why } of decided) {
       const row = byName.get(JSON.stringify([test, turn, rephrasing]));
       if (row) take(row, entry, why);
@@ -85,22 +89,14 @@
     node.tabIndex = -1;
     const state = row.one.review && row.one.review.why === undefined ? row.one.review.decision : null;
     const buttons = element("div", "review-buttons");
-    for (const [key, what] of KEYS.slice(0, 3)) {
+    for (const [key, what] of KEYS.slice(0, row.one.review ? 4 : 3)) {
       const button = element("button", "", what[0].toUpperCase() + what.slice(1));
       button.type = "button";
       button.dataset.what = what;
       button.setAttribute("aria-keyshortcuts", key);
-      button.setAttribute("aria-pressed", String(state === what));
+      if (what !== "undo") button.setAttribute("aria-pressed", String(state === what));
       button.addEventListener("click", () => act(what, row, false));
       buttons.append(button);
-    }
-    if (row.one.review) {
-      const undo = element("button", "", "Undo");
-      undo.type = "button";
-      undo.dataset.what = "undo";
-      undo.setAttribute("aria-keyshortcuts", "u");
-      undo.addEventListener("click", () => act("undo", row, false));
-      buttons.append(undo);
     }
     node.append(buttons);
     node.classList.toggle("current", row === current);
@@ -148,6 +144,7 @@
   // Decisions.
 
   function act(what, row, isByKey) {
+    if (!mayLeave()) return;
     closeForm();
     choose(row, isByKey);
     if (what === "edit") edit(row);
@@ -178,8 +175,17 @@
     count();
     restate(row);
     const done = answer.decided ? DONE[answer.decided.entry.decision] : "Open again";
-    say(`${done}: “${row.one.say.length > 60 ? `${row.one.say.slice(0, 60)}…` : row.one.say}”`);
+    say(`${done}: “${row.one.say.length > 60 ? `${row.one.say.slice(0, 60)}…` : row.one.say}”${after(row)}`);
     return null;
+  }
+
+  // What the decision on a message does to those of its rephrasings on which nobody decided.
+  function after(row) {
+    const verdict = row.one === row.turn && row.one.review ? row.one.review.decision : "accept";
+    const many = (row.turn.re || []).filter((one) => !one.review && one.why === undefined).length;
+    if (verdict === "accept" || !many) return "";
+    const what = many === 1 ? "its undecided rephrasing" : `its ${number(many)} undecided rephrasings`;
+    return verdict === "reject" ? `, and ${what} with it` : `; ${what} must have the new label, too`;
   }
 
   // The form of an edit.
@@ -194,7 +200,7 @@
     const commands = field("textarea", "Commands, one a line", before.commands || (isMessage ? own : ofMessage || own));
     const text = isMessage ? null : field("textarea", "Text", before.text || row.one.say);
     const note = field("input", "Note, for people", before.note || "");
-    const form = element("form", "review-form");
+    const form = element("form", typed ? "review-form typed" : "review-form");
     const submit = element("button", "primary", "Save");
     const cancel = element("button", "", "Cancel");
     cancel.type = "button";
@@ -219,35 +225,25 @@
       else return;
       event.preventDefault();
     });
+    form.addEventListener("input", () => form.classList.add("typed"));
     cancel.addEventListener("click", () => leave(row));
     node.after(form);
     commands.input.focus();
   }
 
-  function field(kind, name, value) {
-    const input = element(kind, "");
-    const problem = element("p", "bad");
-    const id = `review-${name[0]}`;
-    input.value = value;
-    input.spellcheck = false;
-    if (kind === "textarea") input.rows = Math.min(8, value.split("\n").length + 1);
-    problem.id = `${id}-problem`;
-    problem.setAttribute("role", "alert");
-    input.setAttribute("aria-describedby", problem.id);
-    return {
-      input,
-      label: element("label", "", name, input, problem),
-      mark(text) {
-        problem.textContent = text;
-        input.setAttribute("aria-invalid", String(Boolean(text)));
-        if (text) input.focus();
-      },
-    };
-  }
-
   function leave(row) {
     closeForm();
     choose(row);
+  }
+
+  // Whether nothing that was typed would be lost; where it would, that is shown.
+  function mayLeave() {
+    const typed = list.querySelector(".review-form.typed textarea");
+    if (typed) {
+      say("Save or cancel this edit first.", true);
+      typed.focus();
+    }
+    return !typed;
   }
 
   function closeForm() {
@@ -256,18 +252,14 @@
 
   // The bar above the list.
 
-  function hint(keys) {
-    const made = element("span", "keys faint");
-    for (const [key, what] of keys) made.append(element("span", "", element("kbd", "", key), ` ${what}`));
-    return made;
-  }
-
   function keyPressed(event) {
+    if (event.key === "Enter" && event.target.id === "browse-search") choose(onPage()[0]);
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
     const what = (KEYS.find(([key]) => key === event.key) || [])[1];
     if (!what) return;
     event.preventDefault();
     if (what === "next" || what === "previous") {
+      if (!mayLeave()) return;
       closeForm();
       move(what === "next" ? 1 : -1);
     } else if (current && nodeOf(current)) act(what, current, true);
