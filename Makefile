@@ -16,8 +16,8 @@ VLLM := .venv-vllm
 BROWSERS := chromium chromium-browser google-chrome
 AS_ROOT := $(shell test "$$(id -u)" = 0 || command -v sudo)
 
-# As many processes as there are cores; what is begun first stands in tests/conftest.py.
-SIDE_BY_SIDE := --numprocesses auto --dist loadgroup --no-loadscope-reorder
+# As many processes as there are cores; which gets what, and what is begun first, stands in tests/conftest.py.
+SIDE_BY_SIDE := --numprocesses auto --no-loadscope-reorder
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16

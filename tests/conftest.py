@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,22 +17,31 @@ SECRETS = ("_API_KEY", "_LICENSE", "_TOKEN")
 SHARED = ("rasa_pro", "model_server", "train")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the tests among several processes: a room that shares something goes to one, and is begun first.
-
-    All other tests go by file. It matters to `pytest --numprocesses` only.
-    """
-    here = Path(__file__).parent
-    groups = {item: _group(item.path.relative_to(here)) for item in items}
+    """Begin with the rooms that share something."""
+    groups = {item: _group(item.nodeid) for item in items}
     items.sort(key=lambda item: SHARED.index(groups[item]) if groups[item] in SHARED else len(SHARED))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
 
 
-def _group(file: Path) -> str:
-    room = file.parts[0]
-    return room if room in SHARED else file.as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--numprocesses`, give a room that shares something to one process, and all other tests by file.
+
+    pytest-xdist has marks for that (`loadgroup`), which pytest 9.2 does not let it read.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByRoom(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return ByRoom(config, log)
+
+
+def _group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0].removeprefix("tests/")
+    room = file.partition("/")[0]
+    return room if room in SHARED else file
 
 
 @pytest.fixture(scope="session", autouse=True)
