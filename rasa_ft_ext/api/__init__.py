@@ -13,18 +13,9 @@ licence of Rasa is not looked at here: the commands do that.
 from __future__ import annotations
 
 from rasa_ft_ext.api.assistant import connect, doctor, evaluate, monitor, rollback
-from rasa_ft_ext.api.data import (
-    annotate,
-    check_coverage,
-    check_data,
-    dataset,
-    prepare_data,
-    prompt_stats,
-    rephrase,
-    report,
-    split,
-)
+from rasa_ft_ext.api.data import annotate, dataset, prepare_data, rephrase, split
 from rasa_ft_ext.api.model import serve, train
+from rasa_ft_ext.api.quality import check_coverage, check_data, prompt_stats, report
 
 __all__ = [
     "annotate",

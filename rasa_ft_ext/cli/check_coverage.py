@@ -84,7 +84,7 @@ def run_in_rasa(run_tests: Callable[[Namespace], None], args: Namespace, thresho
 
 def _judge(watched: Watched, args: Namespace, thresholds: Thresholds | None) -> bool:
     """Count, judge and print what Rasa ran; say whether a threshold is missed."""
-    from rasa_ft_ext.api.data import suggester_for
+    from rasa_ft_ext.api.quality import suggester_for
     from rasa_ft_ext.coverage.count import Tested
     from rasa_ft_ext.coverage.stage import check_tests
 
