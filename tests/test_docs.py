@@ -28,8 +28,8 @@ from rasa_ft_ext.llm.settings import read_model_groups
 from rasa_ft_ext.rephrase import verdict
 from rasa_ft_ext.rephrase.config import VARIABLES, read_config
 from rasa_ft_ext.rephrase.noise import KINDS
-from rasa_ft_ext.rephrase.votes import TeacherAgreement
 from rasa_ft_ext.scores import Rates, Scores
+from rasa_ft_ext.teacher_agreement import TeacherAgreement
 from rasa_ft_ext.train.settings import TrainSettings, load_settings, recipes
 from scripts.write_help import help_pages
 

@@ -38,7 +38,8 @@ from rasa_ft_ext.rephrase.request import Request, requests_for, turns_to_rephras
 from rasa_ft_ext.rephrase.tokens import of_completions, of_votes
 from rasa_ft_ext.rephrase.variety import Variety, slipped, substituted
 from rasa_ft_ext.rephrase.verdict import CALL_FAILED, SlotValues, kind
-from rasa_ft_ext.rephrase.votes import TeacherAgreement, Vote, agreement
+from rasa_ft_ext.rephrase.votes import Vote, agreement
+from rasa_ft_ext.teacher_agreement import TeacherAgreement
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     REPHRASINGS,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rasa_ft_ext.conversation import FailedTest
 from rasa_ft_ext.errors import WorkspaceError
+from rasa_ft_ext.teacher_agreement import TeacherAgreement
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     DATASET,
@@ -43,20 +44,6 @@ class Annotated(_Figures):
     failed: tuple[FailedTest, ...] = ()
 
 
-class Teacher(_Figures):
-    """Of `rephrase`: how far the assistant's LLM agrees with itself, where it was asked several times."""
-
-    times: int
-    messages: int
-    answers: int
-    split_messages: int
-    minority_answers: int
-    disagreement: float
-    no_majority: int
-    unasked: int = 0
-    contested: tuple[str, ...] = ()
-
-
 class Rephrased(_Figures):
     """Of `rephrase`: the wordings that passed and failed, and for which kind of reason; by whom they were made."""
 
@@ -68,7 +55,7 @@ class Rephrased(_Figures):
     notes: tuple[str, ...] = ()
     passing_by_origin: dict[str, int] | None = None
     failing_by_origin: dict[str, int] | None = None
-    teacher: Teacher | None = None
+    teacher: TeacherAgreement | None = None
 
 
 class Made(_Figures):

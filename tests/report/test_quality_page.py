@@ -15,10 +15,11 @@ from rasa_ft_ext.checks.stage import write_report as write_checks
 from rasa_ft_ext.coverage.count import Tested, count
 from rasa_ft_ext.coverage.gate import judge
 from rasa_ft_ext.coverage_results import COVERAGE, COVERAGE_FILE, GATE, Coverage, Difference, Thresholds
-from rasa_ft_ext.report.figures import Rephrased, Teacher
+from rasa_ft_ext.report.figures import Rephrased
 from rasa_ft_ext.report.funnel import makers
 from rasa_ft_ext.report.page import write_report
 from rasa_ft_ext.report.words import coded
+from rasa_ft_ext.teacher_agreement import TeacherAgreement
 from rasa_ft_ext.workspace import REPHRASINGS, SPLIT, SUMMARY, TIMINGS, Workspace, write_json, write_record
 from tests.coverage.coverage_builders import FLOWS, all_steps, walk
 from tests.report.report_builders import BOOKING, NASTY, OTHER, prepared
@@ -209,7 +210,7 @@ def test_who_made_the_wordings_and_how_many_of_each_pass() -> None:
 def test_the_noise_floor_and_the_tokens_of_each_stage_are_shown(tmp_path: Path) -> None:
     workspace = prepared(tmp_path, BOOKING, OTHER)
     folder = workspace.folder(REPHRASINGS)
-    teacher = Teacher(
+    teacher = TeacherAgreement(
         times=3, messages=40, answers=120, split_messages=4, minority_answers=5, disagreement=0.0417, no_majority=1
     )
     told = ["a.yml::b, message 1: against the recorded commands"]
