@@ -225,7 +225,7 @@ class FakeAssistant(Assistant):
     def card(self) -> AssistantCard:
         return self._card
 
-    async def ask(self, conversation: Conversation, turn: int, message: str) -> Answer:
+    async def ask(self, conversation: Conversation, turn: int, message: str, *, sample: int = 0) -> Answer:
         raise AssertionError("nothing is to be asked here")
 
     async def simulate(

@@ -66,8 +66,10 @@ class Assistant(ABC):
         """What the stages must know of the assistant."""
 
     @abstractmethod
-    async def ask(self, conversation: Conversation, turn: int, message: str) -> Answer:
+    async def ask(self, conversation: Conversation, turn: int, message: str, *, sample: int = 0) -> Answer:
         """Ask the command generator which commands `message` gives in the state before turn `turn`.
+
+        `sample` tells apart several answers to the same question, as at `rasa_ft_ext.llm.base.LLM.complete`.
 
         Raises:
             LLMError: the call failed.

@@ -16,6 +16,8 @@ from rasa_ft_ext.evaluation import Evaluation, Probe, read_evaluation
 from rasa_ft_ext.finetuned import changed_files, read_manifest
 from rasa_ft_ext.llm.base import LLM
 from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.llm.faults import Policy
+from rasa_ft_ext.llm.gateway import Gateway
 from rasa_ft_ext.llm.settings import resolve
 from rasa_ft_ext.project import Project
 from rasa_ft_ext.workspace import SPLIT, Workspace
@@ -102,7 +104,7 @@ async def _of_server(settings: ConnectSettings, evaluation: Evaluation | None) -
         problems.append("The evaluation holds no prompts by which the model could be known again: run it again.")
     try:
         reached = resolve(settings.llm(), {}, "connect")
-        llm = LiteLLM(reached, concurrency=1, attempts=2)
+        llm = LiteLLM(reached, Gateway(concurrency=1, policy=Policy(attempts=2)))
         differing = await _differing(llm, probes or (Probe(prompt="Hello", answer=""),))
     except ConfigError as error:
         return [*problems, *error.problems]

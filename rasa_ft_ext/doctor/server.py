@@ -19,6 +19,8 @@ from rasa_ft_ext.doctor.findings import Unknown
 from rasa_ft_ext.errors import LLMError, RasaFtError
 from rasa_ft_ext.llm.base import Completion
 from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.llm.faults import Policy
+from rasa_ft_ext.llm.gateway import Gateway
 from rasa_ft_ext.llm.settings import LLMSettings
 
 _PATIENCE = 10.0  # seconds that a server may take to say what it serves
@@ -107,7 +109,7 @@ class Server:
             Unknown: the server cannot be asked.
         """
         self.find_model()
-        llm = LiteLLM(self.settings, concurrency=4, attempts=_TRIES)
+        llm = LiteLLM(self.settings, Gateway(concurrency=4, policy=Policy(attempts=_TRIES)))
 
         async def ask(prompt: str) -> Completion | LLMError:
             try:

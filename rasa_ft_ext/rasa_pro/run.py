@@ -55,8 +55,9 @@ class Run:
     `forced` are the texts that stand in for the LLM's answers, by turn (None: ask the LLM); `times` the points in time
     that the prompts of the turns are to show. `is_over` says that no further turn is wanted; it is asked before each.
     `llm` answers in the place of the assistant's own LLM, and `template` stands in for its prompt template. `known` are
-    calls of another run: where one has the same prompt, its answer is taken and nobody is asked. `stopped` says that
-    the task was cancelled, which Rasa's test runner does not tell.
+    calls of another run: where one has the same prompt, its answer is taken and nobody is asked. `sample` tells apart
+    several answers to the same prompt. `judged` says that the answers are what is looked at, so that each is taken as
+    it comes, be it readable or not. `stopped` says that the task was cancelled, which Rasa's test runner does not tell.
     """
 
     sender_id: str
@@ -71,6 +72,8 @@ class Run:
     llm: LLM | None = None
     template: str | None = None
     known: Mapping[str, Call] = field(default_factory=dict)
+    sample: int = 0
+    judged: bool = False
     stopped: bool = False
 
     @property

@@ -23,6 +23,8 @@ from rasa_ft_ext.evaluate.served import Served
 from rasa_ft_ext.evaluation import OutcomeTurn, Side
 from rasa_ft_ext.llm.base import LLM
 from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.llm.faults import Policy
+from rasa_ft_ext.llm.gateway import Gateway
 from rasa_ft_ext.llm.settings import resolve
 from rasa_ft_ext.rows import TRAIN_ROWS, VALIDATION_ROWS, read_rows
 from rasa_ft_ext.split.stage import split
@@ -134,7 +136,7 @@ def serving(model: Model) -> Iterator[str]:
 
 def llm_at(base_url: str) -> LiteLLM:
     config = {"provider": "self-hosted", "model": "student", "api_base": base_url, "temperature": 0.0}
-    return LiteLLM(resolve(config, {}, "test"), attempts=1)
+    return LiteLLM(resolve(config, {}, "test"), Gateway(policy=Policy(attempts=1)))
 
 
 def request(base_url: str, **changes: Any) -> Request:

@@ -13,7 +13,7 @@ from rasa_ft_ext.assistant.base import Played
 from rasa_ft_ext.errors import LLMError, LLMUnavailableError
 from rasa_ft_ext.evaluate.conversations import run_conversations
 from rasa_ft_ext.evaluation import OutcomeTurn, TestOutcome
-from rasa_ft_ext.llm.base import LLM, Completion
+from rasa_ft_ext.llm.base import LLM, Completion, Readable
 from rasa_ft_ext.progress import Progress
 
 PASSED = Played(turns=(OutcomeTurn(message="to Basel", answer="SetSlot(city, Basel)"),), seconds=(0.5,))
@@ -61,7 +61,9 @@ class Student(LLM):
     def settings(self) -> dict[str, Any]:
         return {}
 
-    async def complete(self, prompt: str) -> Completion:
+    async def complete(
+        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
+    ) -> Completion:
         raise AssertionError("only the assistant asks it")
 
 

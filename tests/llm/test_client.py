@@ -15,6 +15,8 @@ from aiohttp import web
 
 from rasa_ft_ext.errors import LLMAnswerError, LLMError, LLMUnavailableError
 from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.llm.faults import Policy
+from rasa_ft_ext.llm.gateway import Gateway
 from rasa_ft_ext.llm.settings import resolve
 
 KEY = "our-very-secret-key"
@@ -76,7 +78,7 @@ async def serving(*script: Any) -> AsyncIterator[Server]:
 
 
 class Sleeper:
-    """Notes for how long it was asked to sleep, and does not."""
+    """Notes for how long it was asked to sleep, and does not: its clock goes on by so much."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -84,11 +86,20 @@ class Sleeper:
     async def __call__(self, seconds: float) -> None:
         self.waits.append(seconds)
 
+    def clock(self) -> float:
+        return sum(self.waits)
+
 
 def llm(base: str, *, provider: str = "self-hosted", sleep: Any = None, **more: Any) -> LiteLLM:
-    options = {name: more.pop(name) for name in ("concurrency", "attempts") if name in more}
+    sleep = sleep or Sleeper()
+    gateway = Gateway(
+        concurrency=more.pop("concurrency", 16),
+        policy=Policy(attempts=more.pop("attempts", 5)),
+        sleep=sleep,
+        clock=sleep.clock,
+    )
     settings = resolve({"provider": provider, "model": "m", "api_base": base, "api_key": KEY, **more}, {}, "test")
-    return LiteLLM(settings, sleep=sleep or Sleeper(), **options)
+    return LiteLLM(settings, gateway)
 
 
 both = pytest.mark.parametrize("provider", ["self-hosted", "openai"])
@@ -167,7 +178,6 @@ async def test_timeout_is_tried_again_and_then_named(provider: str) -> None:
             LLMError,
             "too long",
         ),
-        ((200, {**answer(), "choices": []}), LLMAnswerError, "text"),
         ((200, answer(None)), LLMAnswerError, "without text"),
         ((200, answer("  \n")), LLMAnswerError, "without text"),
     ],
@@ -218,23 +228,41 @@ async def test_missing_key_says_which_variable_to_set(monkeypatch: pytest.Monkey
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     settings = resolve({"provider": "openai", "model": "gpt-4o", "api_base": "http://127.0.0.1:1/v1"}, {}, "x")
     with pytest.raises(LLMUnavailableError, match="Set OPENAI_API_KEY"):
-        await LiteLLM(settings, sleep=Sleeper()).complete("x")
+        await LiteLLM(settings).complete("x")
 
 
 async def test_never_more_calls_at_once_than_allowed() -> None:
     three = asyncio.Barrier(3)
 
+    async def at_once(request: web.Request) -> web.Response:
+        return web.json_response(answer())
+
     async def together(request: web.Request) -> web.Response:
         await three.wait()
         return web.json_response(answer())
 
-    async with serving(together) as server:
+    async with serving(at_once, together) as server:
         client = llm(server.base, concurrency=3)
-        await asyncio.gather(*(client.complete("x") for _ in range(12)))
-    assert len(server.bodies) == 12
+        await asyncio.gather(*(client.complete("x") for _ in range(13)))
+    assert len(server.bodies) == 13
     assert server.most_at_once == 3
 
 
 def test_litellm_is_not_imported_before_the_first_call() -> None:
     code = "import sys, rasa_ft_ext.llm.client; print({'litellm', 'openai', 'rasa'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"set()\n"
+
+
+@both
+@pytest.mark.parametrize("body", [{**answer(), "choices": []}, {"id": "1"}, [], "cut"])
+async def test_an_answer_of_the_wrong_form_is_asked_for_again(provider: str, body: Any) -> None:
+    async def wrong(request: web.Request) -> web.Response:
+        text = '{"choices": [{"message": {"role": "assista' if body == "cut" else None
+        return web.json_response(body) if text is None else web.Response(text=text, content_type="application/json")
+
+    async with serving(wrong, wrong, (200, answer())) as server:
+        assert (await llm(server.base, provider=provider).complete("x")).text == "hello"
+    async with serving(wrong) as server:
+        with pytest.raises(LLMAnswerError, match="holds no text"):
+            await llm(server.base, provider=provider, attempts=2).complete("x")
+    assert len(server.bodies) == 2

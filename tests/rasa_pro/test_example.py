@@ -13,7 +13,7 @@ from rasa_ft_ext import prepare_data
 from rasa_ft_ext.annotate.stage import annotate
 from rasa_ft_ext.assistant.recorded import RecordedAssistant
 from rasa_ft_ext.conversation import AssistantCard, Usage
-from rasa_ft_ext.llm.base import LLM, Completion
+from rasa_ft_ext.llm.base import LLM, Completion, Readable
 from rasa_ft_ext.workspace import ANNOTATIONS, MANIFEST, TIMINGS, Workspace, read_annotations, read_card
 from tests.rasa_pro.projects import REPOSITORY, Project
 
@@ -27,7 +27,7 @@ def test_the_recording_is_what_rasa_gives(example: Project, tmp_path: Path) -> N
         summary = live.run(annotate(Workspace(tmp_path), live.assistant, suite.files, suite.tests))
 
     assert not summary.failed
-    assert read_annotations(tmp_path / ANNOTATIONS) == read_annotations(RECORDED)
+    assert list(read_annotations(tmp_path / ANNOTATIONS)) == list(read_annotations(RECORDED))
     assert without_place(read_card(tmp_path / ANNOTATIONS)) == without_place(read_card(RECORDED))
 
 
@@ -44,7 +44,9 @@ class Silent(LLM):
     def settings(self) -> dict[str, Any]:
         return {}
 
-    async def complete(self, prompt: str) -> Completion:
+    async def complete(
+        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
+    ) -> Completion:
         return Completion("", Usage())
 
 

@@ -24,8 +24,10 @@ from rasa_ft_ext.conversation import Usage
 from rasa_ft_ext.errors import LLMAnswerError, LLMError, LLMUnavailableError
 from rasa_ft_ext.evaluate.conversations import run_conversations
 from rasa_ft_ext.evaluation import TestOutcome
-from rasa_ft_ext.llm.base import LLM, Completion
+from rasa_ft_ext.llm.base import LLM, Completion, Readable
 from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.llm.faults import Policy
+from rasa_ft_ext.llm.gateway import Gateway
 from rasa_ft_ext.llm.scripted import Script
 from rasa_ft_ext.llm.scripted_api import ScriptedLLM
 from rasa_ft_ext.llm.settings import resolve
@@ -75,7 +77,9 @@ class Student(LLM):
     def settings(self) -> dict[str, Any]:
         return {}
 
-    async def complete(self, prompt: str) -> Completion:
+    async def complete(
+        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
+    ) -> Completion:
         self.prompts.append(prompt)
         await asyncio.sleep(0)
         return Completion(self._says(self._script.answer(prompt)), Usage(), "student")
@@ -121,7 +125,7 @@ def connected(example: Project) -> Connected:
 @pytest.fixture(scope="module")
 def live(example: Project, connected: Connected) -> Iterator[Live]:
     """The example as it is; one project is open at a time, so that the other one has been."""
-    with example.open(stubbed=True) as live:
+    with example.open(stubbed=True, gateway=Gateway(policy=Policy(attempts=2, first_wait=0.01))) as live:
         yield live
 
 
@@ -305,7 +309,7 @@ def test_a_teacher_that_goes_away_is_no_worse_teacher(
     (model,) = live.assistant._generator.config["llm"]["models"]
     monkeypatch.setitem(model, "api_base", "http://127.0.0.1:9/v1")
 
-    with pytest.raises(LLMUnavailableError, match="cannot be reached"):
+    with pytest.raises(LLMUnavailableError, match="Nobody answers"):
         run(live, tests, concurrency=concurrency)
 
 
@@ -314,7 +318,9 @@ def test_a_run_that_is_cancelled_asks_no_more(live: Live) -> None:
     asked = asyncio.Event()
 
     class Slow(Student):
-        async def complete(self, prompt: str) -> Completion:
+        async def complete(
+        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
+    ) -> Completion:
             self.prompts.append(prompt)
             asked.set()
             await asyncio.sleep(3600)

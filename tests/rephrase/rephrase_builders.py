@@ -11,7 +11,7 @@ from rasa_ft_ext import commands as language
 from rasa_ft_ext.assistant.base import Answer, Assistant
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import AnnotatedFile, Annotation, AssistantCard, Conversation, TestFile, Turn
-from rasa_ft_ext.llm.base import LLM, Completion
+from rasa_ft_ext.llm.base import LLM, Completion, Readable
 from rasa_ft_ext.llm.scripted_prompts import ForRephrasings, understand
 from rasa_ft_ext.prompts import placeholder
 from rasa_ft_ext.workspace import ANNOTATIONS, ASSISTANT_CARD, Workspace, record_path, write_record
@@ -99,7 +99,9 @@ class FakeRephraser(LLM):
     def settings(self) -> dict[str, Any]:
         return {"model": self._name}
 
-    async def complete(self, prompt: str) -> Completion:
+    async def complete(
+        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
+    ) -> Completion:
         self.prompts.append(prompt)
         await asyncio.sleep(0)
         return Completion(self._reply(prompt))
@@ -124,7 +126,7 @@ class FakeAssistant(Assistant):
     def card(self) -> AssistantCard:
         return CARD
 
-    async def ask(self, conversation: Conversation, turn: int, message: str) -> Answer:
+    async def ask(self, conversation: Conversation, turn: int, message: str, *, sample: int = 0) -> Answer:
         self.asked.append((conversation.id, turn, message))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)

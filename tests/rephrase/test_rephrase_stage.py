@@ -175,7 +175,7 @@ async def test_zero_rephrasings_ask_nobody_and_write_the_files(tmp_path: Path) -
 async def test_failed_rephraser_call_costs_that_conversations_rephrasings_only(tmp_path: Path) -> None:
     workspace = annotated(tmp_path, *(conversation(FILE, name, CAR_DIALOG) for name in ("good", "bad")))
     summary = await run(workspace, llm=FakeRephraser(failing_for('"bad"', LLMError("too long"))))
-    good, bad = workspace.rephrasings()[0].conversations
+    good, bad = list(workspace.rephrasings())[0].conversations
     assert (good.problem, bad.problem) == (None, "the rephraser's LLM: too long")
     assert [turn.rephrasings for turn in bad.turns] == [(), ()]
     assert (summary.passing, summary.failed_calls) == (4, 1)

@@ -17,7 +17,7 @@ from rasa_ft_ext.cli.main import main
 from rasa_ft_ext.conversation import Conversation
 from rasa_ft_ext.dataset.stage import dataset
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, LLMError
-from rasa_ft_ext.llm.base import LLM, Completion
+from rasa_ft_ext.llm.base import LLM, Completion, Readable
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
 from rasa_ft_ext.llm.settings import resolve
@@ -132,7 +132,7 @@ async def test_over_http_each_wording_must_give_just_what_it_should(tmp_path: Pa
     assert tokens["checking"]["calls"] == summary.rephrasings - failed_calls > 0
     assert all(tokens[what][kind] > 0 for what in tokens for kind in ("prompt_tokens", "completion_tokens"))
     reason = next(
-        e.reason for e in workspace.rephrasings()[0].conversations[0].turns[1].rephrasings if e.text == "to Zurich"
+        e.reason for e in list(workspace.rephrasings())[0].conversations[0].turns[1].rephrasings if e.text == "to Zurich"
     )
     assert reason == "other slot values: SetSlot city: 'Basel' instead of 'Zurich'"
     shown = YAML(typ="safe").load(workspace.folder(REPHRASINGS) / FILE)["conversations"][0]["steps"][2]
@@ -240,7 +240,9 @@ class InTurn(LLM):
     def settings(self) -> dict[str, Any]:
         return {"model": "in turn"}
 
-    async def complete(self, prompt: str) -> Completion:
+    async def complete(
+        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
+    ) -> Completion:
         return await next(self._llms).complete(prompt)
 
 
@@ -273,7 +275,7 @@ async def test_over_http_the_majority_decides(tmp_path: Path, script: Path, unsu
     assert (summary.teacher.split_messages, summary.teacher.minority_answers) == (3, 3)
     assert (summary.teacher.disagreement, summary.teacher.no_majority, summary.teacher.contested) == (0.25, 0, ())
     assert "disagrees with itself in 25.0% of 12 answers" in summary.notes[0]
-    (entry,) = workspace.rephrasings()[0].conversations
+    (entry,) = list(workspace.rephrasings())[0].conversations
     assert entry.turns[1].rephrasings[0].answers == ("set slot city Bern", "set slot city Basel", "set slot city Basel")
     assert read_summary(workspace.folder(REPHRASINGS), RephraseSummary) == summary
 

@@ -1,0 +1,177 @@
+"""The one way to an LLM: every call passes here, whoever makes it, and each answer is paid for once.
+
+    gateway = Gateway(concurrency=16, cache=cache)
+    completion = await gateway.ask(request, send)       # send() makes one attempt, and raises Fault
+
+A call is looked up in the cache, waits until its server may be asked (`rasa_ft_ext.llm.lane`), is made, and made again
+for what passes. Its answer is kept before anybody sees it. Two who ask the same at the same time share one call.
+
+A server to which nothing gets through for `Policy.patience` seconds is given up before any single call is: so an outage
+never costs a conversation; it ends the run, which can go on later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from rasa_ft_ext.llm.base import Completion, Readable
+from rasa_ft_ext.llm.faults import Fault, Policy
+from rasa_ft_ext.llm.lane import Clock, Lane, Rates, Sleep
+from rasa_ft_ext.llm.request import Request
+
+Send = Callable[[], Awaitable[Completion]]
+"""One attempt at a call, without retries of its own.
+
+Raises:
+    Fault: it failed.
+"""
+
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_OF_AN_ANSWER = 200  # as long as no answer has told better
+
+
+class Store(Protocol):
+    """Where answers are kept: `rasa_ft_ext.llm.cache.Cache`."""
+
+    async def get(self, key: str) -> Completion | None: ...
+    async def put(self, key: str, request: Request, completion: Completion) -> Completion: ...
+
+
+class Book(Protocol):
+    """Where it is written down what calls cost: `rasa_ft_ext.llm.cost.Ledger`."""
+
+    def allow(self, request: Request) -> None: ...
+    def paid(self, request: Request, completion: Completion) -> None: ...
+    def kept(self, request: Request, completion: Completion) -> None: ...
+
+
+class Gateway:
+    """See the module.
+
+    Args:
+        concurrency: How many calls may be under way at a time with one server; adapted below that.
+        rates: What one server may be asked within a minute.
+        policy: How long to go on where calls fail.
+        cache: Where answers are kept; None: nowhere.
+        book: Where it is written down what calls cost; it may refuse one.
+        sleep: Waits so many seconds; tests give one that does not.
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        concurrency: int = 16,
+        rates: Rates | None = None,
+        policy: Policy | None = None,
+        cache: Store | None = None,
+        book: Book | None = None,
+        sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._concurrency = concurrency
+        self._rates = rates
+        self._policy = policy or Policy()
+        self._cache = cache
+        self._book = book
+        self._sleep = sleep
+        self._clock = clock
+        self._numbers = itertools.count()
+        self._lanes: dict[str, Lane] = {}
+        self._answer_tokens: float = _TOKENS_OF_AN_ANSWER
+        self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def lane(self, who: str) -> Lane:
+        """The limits of one server."""
+        if who not in self._lanes:
+            self._lanes[who] = Lane(
+                who,
+                ceiling=self._concurrency,
+                rates=self._rates,
+                policy=self._policy,
+                sleep=self._sleep,
+                clock=self._clock,
+            )
+        return self._lanes[who]
+
+    async def ask(
+        self, request: Request, send: Send, readable: Readable | None = None, *, limited: bool = True
+    ) -> Completion:
+        """The answer to a request: the kept one, or that of a call.
+
+        Args:
+            request: What is asked.
+            send: Makes one attempt.
+            readable: Tells an answer of the wrong form. It is asked for again until the same one comes twice, since
+                that is what the model has to say; None: any answer will do.
+            limited: Whether the call takes a place in the lane of its server.
+
+        Raises:
+            LLMUnavailableError: every further call would fail as well.
+            LLMError: this call failed.
+        """
+        if self._cache is None:
+            return await self._call(request, send, readable, limited)
+        async with self._under_way.setdefault(request.key, asyncio.Lock()):
+            kept = await self._cache.get(request.key)
+            if kept is None:
+                completion = await self._call(request, send, readable, limited)
+                return await self._cache.put(request.key, request, completion)
+        if self._book is not None:
+            self._book.kept(request, kept)
+        return replace(kept, cached=True)
+
+    async def _call(self, request: Request, send: Send, readable: Readable | None, limited: bool) -> Completion:
+        """Call until an answer can be read, or the same one that cannot comes twice."""
+        unread: dict[str, Completion] = {}
+        for _ in range(self._policy.readings):
+            completion = await (self._answered(request, send) if limited else send())
+            if readable is None or readable(completion.text) or completion.text in unread:
+                return completion
+            unread[completion.text] = completion
+        return next(iter(unread.values()))
+
+    async def _answered(self, request: Request, send: Send) -> Completion:
+        """Call until an answer comes."""
+        lane = self.lane(request.who)
+        number = next(self._numbers)
+        attempts = waits = 0
+        while True:
+            try:
+                return await self._attempt(lane, number, request, send)
+            except Fault as fault:
+                if lane.given_up is not None:
+                    raise lane.given_up from fault
+                attempts += fault.kind != "throttled"
+                if not fault.passes or attempts >= self._policy.attempts:
+                    raise fault.error from fault
+                waits += fault.kind != "throttled"  # then it is the lane that slows down
+                wait = self._policy.wait(max(waits, 1)) if fault.retry_after is None else fault.retry_after
+            await self._sleep(wait)
+
+    async def _attempt(self, lane: Lane, number: int, request: Request, send: Send) -> Completion:
+        async with lane.call(number, self._tokens(request)) as call:
+            if self._book is not None:
+                self._book.allow(request)
+            started = time.perf_counter()
+            try:
+                completion = await send()
+            except Fault as fault:
+                call.failed(fault)
+                raise
+            call.answered()
+        completion = replace(completion, seconds=round(time.perf_counter() - started, 4))
+        if self._book is not None:
+            self._book.paid(request, completion)
+        self._answer_tokens += (completion.usage.completion_tokens - self._answer_tokens) / 10
+        return completion
+
+    def _tokens(self, request: Request) -> int:
+        characters = sum(len(str(message.get("content", ""))) for message in request.messages)
+        return characters // _CHARACTERS_PER_TOKEN + int(self._answer_tokens)
