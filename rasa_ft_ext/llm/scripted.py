@@ -32,13 +32,13 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 
 from rasa_ft_ext.commands import Command, read
 from rasa_ft_ext.conversation import Record
 from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.llm.scripted_likeness import Exchange, Likeness
+from rasa_ft_ext.yaml_reading import load_yaml, read_text, told
 
 _COMMAND = re.compile(r"[A-Za-z]+\(.*\)", re.DOTALL)
 _COMMAND_BEGINS = re.compile(r"[A-Za-z]+\(")
@@ -164,14 +164,9 @@ class Script:
             ConfigError: the file is missing or cannot work; all problems at once, with their lines.
         """
         try:
-            raw = YAML().load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(str(path), [f"The file cannot be read: {error}"]) from error
-        except MarkedYAMLError as error:
-            where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-            raise ConfigError(str(path), [f"{where}This is not YAML: {error.problem or error.context}"]) from error
+            raw = load_yaml(read_text(path), typ="rt")
         except YAMLError as error:
-            raise ConfigError(str(path), [f"This is not YAML: {error}"]) from error
+            raise ConfigError(str(path), [f"This is not YAML: {told(error)}"]) from error
         try:
             content = AnswersFile.model_validate(raw)
         except ValidationError as error:

@@ -20,10 +20,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rasa_ft_ext.commands import Syntax
 from rasa_ft_ext.llm.scripted import Script
 from rasa_ft_ext.llm.scripted_api import ScriptedLLM
+from rasa_ft_ext.llm.scripted_faults import NO_FAULTS, Faults
 from rasa_ft_ext.local_http import LOCALHOST, listening, run_until_signal
 
 _NAME = "The scripted LLM"
@@ -36,8 +38,8 @@ class Running:
     base_url: str
     llm: ScriptedLLM
 
-    def stats(self) -> dict[str, int]:
-        """Calls by kind and the maximum in flight, see `ScriptedLLM.stats`."""
+    def stats(self) -> dict[str, Any]:
+        """Calls by kind, faults by kind, the maximum in flight and more, see `ScriptedLLM.stats`."""
         return self.llm.stats()
 
     @property
@@ -48,7 +50,14 @@ class Running:
 
 @contextmanager
 def scripted_llm(
-    answers: Path | Script, *, latency: float = 0.0, port: int = 0, syntax: Syntax | None = None
+    answers: Path | Script,
+    *,
+    latency: float = 0.0,
+    port: int = 0,
+    syntax: Syntax | None = None,
+    faults: Faults | None = None,
+    capacity: int | None = None,
+    batch_seconds: float = 0.0,
 ) -> Iterator[Running]:
     """Run a scripted LLM in a thread of its own for as long as the block lasts.
 
@@ -57,12 +66,22 @@ def scripted_llm(
         latency: Seconds that a chat answer takes.
         port: The port; 0 picks a free one.
         syntax: The syntax to answer in; None: the one that the prompt shows.
+        faults: Which requests go wrong, and how; None: none does.
+        capacity: How many chat answers may be under way at a time; None: any number. `llm.capacity` changes it.
+        batch_seconds: How long a batch takes.
 
     Raises:
         ConfigError: the file cannot work.
         RasaFtError: the port is taken.
     """
-    llm = ScriptedLLM(answers if isinstance(answers, Script) else Script.load(answers), latency=latency, syntax=syntax)
+    llm = ScriptedLLM(
+        answers if isinstance(answers, Script) else Script.load(answers),
+        latency=latency,
+        syntax=syntax,
+        faults=faults or NO_FAULTS,
+        capacity=capacity,
+        batch_seconds=batch_seconds,
+    )
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = Future()
 
     async def until_stopped() -> None:

@@ -96,8 +96,8 @@ def test_a_paraphrase_of_messages_with_different_answers_is_a_problem(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("answers: [", "line 1: This is not YAML"),
-        ("answers: []\nanswers: []\n", "line 2: This is not YAML: found duplicate key"),
+        ("answers: [", "This is not YAML: line 1: "),
+        ("answers: []\nanswers: []\n", "This is not YAML: line 2: found duplicate key"),
         ("", "line 1: the file: "),
         ("answer: []", "line 1: answer"),
         ("answers: 5", "line 1: answers: "),

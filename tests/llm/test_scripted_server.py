@@ -203,9 +203,10 @@ def test_models_health_and_numbers(llm: Running) -> None:
     said(llm, "1 rephrasings for\n- Yes")
     chat(llm, "Hello")
     call(f"{llm.base_url}/embeddings", {"input": "a"})
-    counts = {"commands": 1, "paraphrases": 1, "embeddings": 1, "other": 1, "refused": 1}
-    assert call(f"{root}/stats") == (200, {"calls": 4, **counts, "max_in_flight": 1})
-    assert set(call(f"{root}/stats/reset", b"")[1].values()) == {0}
+    counts = {"commands": 1, "paraphrases": 1, "embeddings": 1, "other": 1, "refused": 1, "over_capacity": 0}
+    paid = {"answered": 2, "distinct": 2, "repeated": 0, "batches": 0, "max_in_flight": 1, "faults": {}}
+    assert call(f"{root}/stats") == (200, {"calls": 4, **counts, **paid})
+    assert not any(call(f"{root}/stats/reset", b"")[1].values())
     assert llm.requests == []
 
 
