@@ -28,6 +28,11 @@ class Completion:
     cached: bool = False
     batch: bool = False
 
+    def __post_init__(self) -> None:
+        """Half a character (a surrogate, which JSON can say and no file can hold) becomes a question mark."""
+        if not self.text.isascii():
+            object.__setattr__(self, "text", self.text.encode(errors="replace").decode())
+
 
 class LLM(ABC):
     """One model behind one address, with the parameters it is called with."""

@@ -59,7 +59,7 @@ class LiteLLM(LLM):
         Raises:
             Fault: it failed.
         """
-        litellm = _litellm()
+        litellm = litellm_module()
         from openai import OpenAIError  # the base of all that litellm raises
 
         try:
@@ -108,7 +108,8 @@ def _set_key(settings: LLMSettings) -> str:
 
 
 @cache
-def _litellm() -> Any:
+def litellm_module() -> Any:
+    """litellm, set up to be quiet and to download nothing."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or the import downloads a price list
     import litellm
 

@@ -46,9 +46,9 @@ class Policy:
     all attempts at one call take. `first_wait` and `longest_wait` are the seconds between two attempts.
     """
 
-    attempts: int = 8
-    readings: int = 6
-    patience: float = 90.0
+    attempts: int = 10
+    readings: int = 10
+    patience: float = 120.0
     first_wait: float = 1.0
     longest_wait: float = 60.0
 

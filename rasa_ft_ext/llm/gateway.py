@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from rasa_ft_ext.errors import BudgetError
 from rasa_ft_ext.llm.base import Completion, Readable
 from rasa_ft_ext.llm.faults import Fault, Policy
 from rasa_ft_ext.llm.lane import Clock, Lane, Rates, Sleep
@@ -51,6 +52,13 @@ class Book(Protocol):
     def kept(self, request: Request, completion: Completion) -> None: ...
 
 
+class Gathering(Protocol):
+    """What makes calls in batches: `rasa_ft_ext.llm.batch.Batches`."""
+
+    def takes(self, request: Request) -> bool: ...
+    def sender(self, request: Request) -> Send: ...
+
+
 class Gateway:
     """See the module.
 
@@ -60,6 +68,7 @@ class Gateway:
         policy: How long to go on where calls fail.
         cache: Where answers are kept; None: nowhere.
         book: Where it is written down what calls cost; it may refuse one.
+        batches: What makes some of the calls in batches; None: each is made by itself.
         sleep: Waits so many seconds; tests give one that does not.
         clock: Tells the time in seconds.
     """
@@ -72,6 +81,7 @@ class Gateway:
         policy: Policy | None = None,
         cache: Store | None = None,
         book: Book | None = None,
+        batches: Gathering | None = None,
         sleep: Sleep = asyncio.sleep,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -80,12 +90,14 @@ class Gateway:
         self._policy = policy or Policy()
         self._cache = cache
         self._book = book
+        self._batches = batches
         self._sleep = sleep
         self._clock = clock
         self._numbers = itertools.count()
         self._lanes: dict[str, Lane] = {}
         self._answer_tokens: float = _TOKENS_OF_AN_ANSWER
         self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._paying: dict[str, asyncio.Future[None]] = {}
 
     def lane(self, who: str) -> Lane:
         """The limits of one server."""
@@ -100,38 +112,64 @@ class Gateway:
             )
         return self._lanes[who]
 
-    async def ask(
-        self, request: Request, send: Send, readable: Readable | None = None, *, limited: bool = True
-    ) -> Completion:
+    async def ask(self, request: Request, send: Send, readable: Readable | None = None) -> Completion:
         """The answer to a request: the kept one, or that of a call.
 
         Args:
             request: What is asked.
-            send: Makes one attempt.
+            send: Makes one attempt, where the call is not made in a batch.
             readable: Tells an answer of the wrong form. It is asked for again until the same one comes twice, since
                 that is what the model has to say; None: any answer will do.
-            limited: Whether the call takes a place in the lane of its server.
 
         Raises:
             LLMUnavailableError: every further call would fail as well.
             LLMError: this call failed.
         """
         if self._cache is None:
-            return await self._call(request, send, readable, limited)
+            return await self._call(request, send, readable)
         async with self._under_way.setdefault(request.key, asyncio.Lock()):
             kept = await self._cache.get(request.key)
             if kept is None:
-                completion = await self._call(request, send, readable, limited)
-                return await self._cache.put(request.key, request, completion)
+                return await self._paid(self._cache, request, send, readable)
         if self._book is not None:
             self._book.kept(request, kept)
         return replace(kept, cached=True)
 
-    async def _call(self, request: Request, send: Send, readable: Readable | None, limited: bool) -> Completion:
+    async def _paid(self, cache: Store, request: Request, send: Send, readable: Readable | None) -> Completion:
+        """Make a call and keep its answer.
+
+        Where the book refuses it, those that are being answered are waited for, but for batches, which wait by
+        themselves: an error may end them, and they are paid for.
+        """
+        try:
+            completion = await self._call(request, send, readable)
+            return await cache.put(request.key, request, completion)
+        except BudgetError:
+            self._is_over(request)
+            while self._paying:
+                await asyncio.wait([*self._paying.values()])
+            raise
+        finally:
+            self._is_over(request)
+
+    def _allow(self, request: Request) -> None:
+        """Let a call be made, that is to be paid for, unless the book refuses it."""
+        if self._book is not None:
+            self._book.allow(request)
+            if request.key not in self._paying:
+                self._paying[request.key] = asyncio.get_running_loop().create_future()
+
+    def _is_over(self, request: Request) -> None:
+        paying = self._paying.pop(request.key, None)
+        if paying is not None:
+            paying.set_result(None)
+
+    async def _call(self, request: Request, send: Send, readable: Readable | None) -> Completion:
         """Call until an answer can be read, or the same one that cannot comes twice."""
         unread: dict[str, Completion] = {}
+        batched = self._batches.sender(request) if self._batches and self._batches.takes(request) else None
         for _ in range(self._policy.readings):
-            completion = await (self._answered(request, send) if limited else send())
+            completion = await (self._gathered(request, batched) if batched else self._answered(request, send))
             if readable is None or readable(completion.text) or completion.text in unread:
                 return completion
             unread[completion.text] = completion
@@ -155,14 +193,31 @@ class Gateway:
                 wait = self._policy.wait(max(waits, 1)) if fault.retry_after is None else fault.retry_after
             await self._sleep(wait)
 
-    async def _attempt(self, lane: Lane, number: int, request: Request, send: Send) -> Completion:
-        async with lane.call(number, self._tokens(request)) as call:
+    async def _gathered(self, request: Request, send: Send) -> Completion:
+        """Ask in one batch after the other until an answer comes: past the server's lane, and at the batches' pace."""
+        attempts = 0
+        while True:
             if self._book is not None:
                 self._book.allow(request)
+            try:
+                completion = await send()
+            except Fault as fault:
+                attempts += fault.kind != "throttled"
+                if not fault.passes or attempts >= self._policy.attempts:
+                    raise fault.error from fault
+                continue
+            if self._book is not None:
+                self._book.paid(request, completion)
+            return completion
+
+    async def _attempt(self, lane: Lane, number: int, request: Request, send: Send) -> Completion:
+        async with lane.call(number, self._tokens(request)) as call:
+            self._allow(request)
             started = time.perf_counter()
             try:
                 completion = await send()
             except Fault as fault:
+                self._is_over(request)
                 call.failed(fault)
                 raise
             call.answered()

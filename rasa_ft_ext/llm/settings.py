@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from rasa_ft_ext.errors import ConfigError
-from rasa_ft_ext.llm.secrets import collect_secrets, scrub, without_secrets
+from rasa_ft_ext.llm.secrets import HIDDEN, collect_secrets, scrub, without_secrets
+from rasa_ft_ext.yaml_reading import read_yaml
 
 ModelGroups = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -67,6 +66,7 @@ _CANNOT_BE_USED = {
     "oauth": "give `api_key` or, for azure, `azure_ad_token` instead",
 }
 _FAMILIES = {"gpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai", "claude-": "anthropic"}
+_CERTAIN = 8  # letters from which on a secret is no ordinary word
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 
 
@@ -165,10 +165,7 @@ def read_model_groups(endpoints: Path) -> dict[str, list[dict[str, Any]]]:
     """
     if not endpoints.exists():
         return {}
-    try:
-        content = YAML(typ="safe").load(endpoints.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(str(endpoints), [f"it cannot be read as YAML: {error}"]) from error
+    content = read_yaml(endpoints)
     written = content.get("model_groups") if isinstance(content, dict) else None
     groups: dict[str, list[dict[str, Any]]] = {}
     problems = []
@@ -292,5 +289,17 @@ def _public(provider: str, model: str, rest: Mapping[str, Any], written: Mapping
     shown: dict[str, Any] = {"provider": provider, "model": model}
     for key, value in rest.items():
         shown[key] = written[key] if key != "api_base" and _VARIABLE.search(str(written[key])) else value
-    public: dict[str, Any] = without_secrets(shown)
+    public: dict[str, Any] = _hidden(without_secrets(shown), collect_secrets(rest))
     return public
+
+
+def _hidden(value: Any, secrets: frozenset[str]) -> Any:
+    """The value where secrets are hidden that stand under another key as well; short ones may be ordinary words."""
+    if isinstance(value, Mapping):
+        return {key: _hidden(entry, secrets) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden(entry, secrets) for entry in value]
+    if isinstance(value, str):
+        for secret in sorted((text for text in secrets if len(text) >= _CERTAIN), key=len, reverse=True):
+            value = value.replace(secret, HIDDEN)
+    return value
