@@ -26,9 +26,10 @@ from rasa_ft_ext import commands as language
 from rasa_ft_ext.assistant.base import Answer, Assistant, Played, Simulation
 from rasa_ft_ext.commands import Command, Syntax
 from rasa_ft_ext.conversation import AssistantCard, Conversation, FailedTest, TestFile
-from rasa_ft_ext.errors import AssistantError, LLMAnswerError, LLMUnavailableError
+from rasa_ft_ext.errors import AssistantError, LLMAnswerError
 from rasa_ft_ext.flow_map import FlowMap
-from rasa_ft_ext.llm.base import LLM
+from rasa_ft_ext.llm.base import LLM, Completion
+from rasa_ft_ext.llm.gateway import Gateway
 from rasa_ft_ext.prompts import fill, template_id
 from rasa_ft_ext.rasa_pro.divergence import first_difference
 from rasa_ft_ext.rasa_pro.flow_map import flow_map
@@ -36,11 +37,12 @@ from rasa_ft_ext.rasa_pro.generator import Watch
 from rasa_ft_ext.rasa_pro.isolation import isolated
 from rasa_ft_ext.rasa_pro.llm_errors import as_llm_error
 from rasa_ft_ext.rasa_pro.loading import find_generator, forget_project, load_runner
-from rasa_ft_ext.rasa_pro.playing import played, run_of, run_with, unavailable
-from rasa_ft_ext.rasa_pro.recording import conversation_of, failure_reason, llm_of
+from rasa_ft_ext.rasa_pro.playing import played, reason_of, run_of, run_with, unavailable
+from rasa_ft_ext.rasa_pro.recording import conversation_of, llm_of
 from rasa_ft_ext.rasa_pro.run import Call, Run, RunTurn, current, running
 from rasa_ft_ext.rasa_pro.speed import remembering
 from rasa_ft_ext.rasa_pro.suite import Suite, SuiteTest, of_record, read_suite
+from rasa_ft_ext.rasa_pro.teacher import Asking, Prompt, Teacher
 from rasa_ft_ext.rasa_pro.translate import parsed
 from rasa_ft_ext.workspace import sha256
 
@@ -48,18 +50,40 @@ from rasa_ft_ext.workspace import sha256
 class RasaAssistant(Assistant):
     """The assistant behind Rasa's E2E test runner. Make one with `load`; `close` it when done.
 
-    `project` is forgotten when it is closed. `fingerprint` names the trained model: the SHA-256 of its file.
+    Args:
+        runner: Rasa's test runner, with the loaded model.
+        project: The assistant's folder; what is loaded from it is forgotten when the assistant is closed.
+        flows: The assistant's flows.
+        model: The name of the model's file.
+        fingerprint: What names the trained model: the SHA-256 of its file.
+        gateway: Where its LLM is asked.
+        llm: Answers to `ask` in the place of that LLM, such as one that works in batches.
+        timeout: Seconds that one call may take, in place of what the assistant's configuration says.
     """
 
     can_simulate = True
 
-    def __init__(self, runner: Any, project: Path, flows: Any, model: str, fingerprint: str) -> None:
+    def __init__(
+        self,
+        runner: Any,
+        project: Path,
+        flows: Any,
+        model: str,
+        fingerprint: str,
+        *,
+        gateway: Asking,
+        llm: LLM | None = None,
+        timeout: float | None = None,
+    ) -> None:
         self._runner = runner
         self._agent = runner.agent
         self._generator = find_generator(self._agent)
         self._syntax: Syntax = self._generator.get_component_command_syntax_version().value
         CommandSyntaxManager.set_syntax_version(self._generator.get_component_command_syntax_version())
-        self._watch = Watch(self._generator)
+        self._llm = llm
+        self._public = llm_of(self._generator)
+        self._teacher = Teacher(self._generator, gateway, timeout)
+        self._watch = Watch(self._generator, self._teacher, self._readable)
         self._open = ExitStack()
         self._open.callback(forget_project, project)
         self._open.enter_context(isolated(runner, _note_cleaned))
@@ -81,7 +105,7 @@ class RasaAssistant(Assistant):
             model=self._model,
             generator=type(self._generator).__name__,
             syntax=self._syntax,
-            llm=llm_of(self._generator),
+            llm=self._public,
             flows={flow.id: flow.description or "" for flow in self._flows.user_flows},
             slots=tuple(sorted(slot.name for slot in self._agent.domain.slots)),
             templates={template_id(source): source},
@@ -100,18 +124,14 @@ class RasaAssistant(Assistant):
         """Run one test; return the conversation, or why there is none, and the seconds of each turn's LLM call.
 
         Raises:
-            LLMUnavailableError: no call has got through so far, and this one could not.
+            LLMUnavailableError: the assistant's LLM cannot be reached, from the start or any more.
         """
         run = run_of(test)
         result, events = await self._run_through(test, run)
-        self._check_llm()
-        calls = [turn.call for turn in run.turns if turn.call is not None]
         seconds = [turn.call.latency if turn.call is not None else None for turn in run.turns]
-        broken = next((call.error for call in calls if call.error is not None), None)
-        if broken is not None:
-            return FailedTest(id=test.id, reason=str(as_llm_error(broken))), seconds
-        if not result.pass_status:
-            return FailedTest(id=test.id, reason=failure_reason(result)), seconds
+        reason = reason_of(run, result)
+        if reason is not None:
+            return FailedTest(id=test.id, reason=reason), seconds
         return conversation_of(test, run, events, self._generator, self._syntax), seconds
 
     async def play(
@@ -127,19 +147,18 @@ class RasaAssistant(Assistant):
             again: How the same test failed before. What was said then is said again where the prompt is the same.
 
         Raises:
-            LLMUnavailableError: `llm` cannot be reached, or the assistant's own LLM never could.
+            LLMUnavailableError: the LLM cannot be reached, from the start or any more.
         """
         run = run_with(test, llm, template, again)
         result, _ = await self._run_through(test, run)
-        gone = unavailable(run)
-        if llm is None:
-            self._check_llm()
-        elif gone is not None:
-            raise gone
         return played(run, result)
 
     async def _run_through(self, test: SuiteTest, run: Run) -> tuple[Any, list[Event]]:
-        """Run a test with Rasa's runner; return its result and the tracker's events."""
+        """Run a test with Rasa's runner; return its result and the tracker's events.
+
+        Raises:
+            LLMUnavailableError: nobody answers.
+        """
         with running(run):
             results = await self._runner.run_tests(
                 [test.case], test.fixtures_per_test, input_metadata=list(test.metadata)
@@ -148,27 +167,25 @@ class RasaAssistant(Assistant):
             await self._agent.tracker_store.delete(run.sender_id)
         if run.stopped:
             raise asyncio.CancelledError
+        gone = unavailable(run)
+        if gone is not None:
+            raise gone
         return results[0], list(tracker.events)
 
-    def _check_llm(self) -> None:
-        if self._watch.answers or self._watch.error is None:
-            return
-        error = as_llm_error(self._watch.error)
-        if isinstance(error, LLMUnavailableError):
-            raise error from self._watch.error
-
-    async def ask(self, conversation: Conversation, turn: int, message: str) -> Answer:
+    async def ask(self, conversation: Conversation, turn: int, message: str, *, sample: int = 0) -> Answer:
         tracker = self._tracker_before(_Key(conversation), turn)
         turns = [RunTurn(text="")] * turn + [RunTurn(text=message)]
         annotation = conversation.turns[turn].annotation
         times = [None] * turn + [_time_of(annotation.variables) if annotation else None]
-        run = Run(sender_id="", turns=turns, blanking=False, times=times)
+        run = Run(sender_id="", turns=turns, blanking=False, times=times, sample=sample, llm=self._llm)
         asked = Message({TEXT: message})
         with running(run):
             await self._generator.process([asked], self._flows, tracker, self._agent.domain)
         call = run.turns[turn].call
         if call is None:
             raise LLMAnswerError(f"The assistant answers {message!r} without its LLM.")
+        if run.failure is not None:
+            raise run.failure
         if call.error is not None:
             raise as_llm_error(call.error) from call.error
         return Answer(call.prompt, call.answer, parsed(call.commands), call.usage)
@@ -238,8 +255,27 @@ class RasaAssistant(Assistant):
         tracker = DialogueStateTracker.from_events("", [], slots=self._agent.domain.slots)
         return parsed(self._generator.parse_commands(completion, tracker, self._flows))
 
+    def _readable(self, completion: str) -> bool:
+        return bool(language.read(completion, self._syntax) or self.read(completion))
+
+    async def complete(self, prompt: Prompt, *, sample: int = 0, asking: bool = False) -> Completion:
+        """What the LLM answers to a prompt that was rendered elsewhere: by this very assistant in another process.
+
+        Args:
+            prompt: The prompt.
+            sample: Which of several answers to the same prompt is wanted.
+            asking: Whether it is `ask` that wants it.
+
+        Raises:
+            LLMError: the call failed.
+        """
+        if asking and self._llm is not None and isinstance(prompt, str):
+            return await self._llm.complete(prompt, sample=sample, readable=self._readable)
+        return await self._teacher.ask(prompt, sample, self._readable)
+
     async def close(self) -> None:
         self._watch.close()
+        self._teacher.close()
         self._open.close()
         self._agent.__dict__.pop("handle_message", None)
         stop = getattr(self._agent, "stop_privacy_manager", None)
@@ -300,10 +336,22 @@ def load(
     sub_agents: str | None = None,
     remote_storage: str | None = None,
     stubbed: bool = False,
+    gateway: Asking | None = None,
+    llm: LLM | None = None,
+    timeout: float | None = None,
 ) -> RasaAssistant:
     """Load a trained assistant; must be called outside of an event loop.
 
-    `stubbed` says that its tests stub their custom actions, so that no action server need run.
+    Args:
+        project: Its folder.
+        model: The trained model, or a folder of models.
+        endpoints: Its endpoints file.
+        sub_agents: The folder of its sub-agents.
+        remote_storage: Where Rasa fetches the model from, if not from disk.
+        stubbed: Its tests stub their custom actions, so that no action server need run.
+        gateway: Where its LLM is asked; None: a gateway of its own, which keeps no answers.
+        llm: Answers to `ask` in the place of its own LLM.
+        timeout: Seconds that one call of its own LLM may take, in place of what its configuration says.
 
     Raises:
         AssistantError: there is no such model, it cannot be loaded, or it is of a kind that cannot be learned from.
@@ -314,7 +362,14 @@ def load(
         raise AssistantError(f"The model {model} was loaded but can process no messages. Train it again: rasa train")
     flows = asyncio.run(runner.agent.processor.get_flows())
     return RasaAssistant(
-        runner, Path(project), flows, Path(file or model).name, sha256(file) if file else _fetched(runner)
+        runner,
+        Path(project),
+        flows,
+        Path(file or model).name,
+        sha256(file) if file else _fetched(runner),
+        gateway=gateway or Gateway(),
+        llm=llm,
+        timeout=timeout,
     )
 
 

@@ -4,6 +4,8 @@ Four of its methods are wrapped. `_predict_commands` opens and closes the record
 `compile_template` tell the prompt and the variables it is rendered from; `invoke_llm` is the LLM call itself. Outside
 of a run (see `rasa_ft_ext.rasa_pro.run`) all of them do what they did before.
 
+The LLM call goes to the teacher, and from there through the gateway (see `rasa_ft_ext.rasa_pro.teacher`).
+
 A run may name another LLM and another prompt template: then `invoke_llm` asks that one, and the generator has that
 template while it renders a prompt, as if it had been trained with it.
 """
@@ -20,24 +22,26 @@ from rasa.shared.exceptions import ProviderClientAPIException
 from rasa.shared.nlu.constants import TEXT
 from rasa.shared.providers.llm.llm_response import LLMResponse, LLMUsage
 
-from rasa_ft_ext.conversation import Usage
 from rasa_ft_ext.errors import LLMAnswerError, LLMError
-from rasa_ft_ext.llm.base import LLM
-from rasa_ft_ext.prompts import placeholder
+from rasa_ft_ext.llm.base import Completion, Readable
+from rasa_ft_ext.prompts import compiled, placeholder
 from rasa_ft_ext.rasa_pro.run import Call, Run, current
+from rasa_ft_ext.rasa_pro.teacher import Teacher, prompt_of
 
 
 class Watch:
-    """What has been seen of a generator: how many answers its own LLM gave, and the last error of such a call.
+    """See the module.
 
     Args:
         generator: The component's instance.
+        teacher: Its own LLM.
+        readable: Whether an answer's text is of the form that the generator asks for.
     """
 
-    def __init__(self, generator: Any) -> None:
+    def __init__(self, generator: Any, teacher: Teacher, readable: Readable) -> None:
         self.generator = generator
-        self.answers = 0
-        self.error: Exception | None = None
+        self._teacher = teacher
+        self._readable = readable
         self._inputs: dict[str, Any] = {}
         self._predict = generator._predict_commands
         self._render = generator.render_template
@@ -61,7 +65,7 @@ class Watch:
         try:
             call.commands = await self._predict(*args, **kwargs)
         except Exception as error:  # Rasa goes on with another answer; the call has failed all the same
-            self._note_error(run, call, error)
+            call.error = error
             raise
         return call.commands
 
@@ -84,7 +88,8 @@ class Watch:
         if run is None or run.call is None:
             return self._compile(template)
         run.call.template = template
-        return _Rendering(self, self._compile(template), run)
+        ours = run.template is not None  # runs in the sandbox
+        return _Rendering(self, compiled(template) if ours else self._compile(template), run)
 
     async def invoke(self, *args: Any, **kwargs: Any) -> Any:
         run = current()
@@ -100,47 +105,31 @@ class Watch:
             return LLMResponse(id="known", choices=[call.answer], created=0)
         started = time.perf_counter()
         try:
-            asking = self._invoke(*args, **kwargs) if run.llm is None else _ask(run.llm, call.prompt)
-            response = LLMResponse.ensure_llm_response(await asking)
-        except Exception as error:
-            self._note_error(run, call, error)
+            completion = await self._asked(run, call.prompt, args, kwargs)
+        except LLMError as error:  # Rasa is to take it as it takes those of its own client
+            call.error = ProviderClientAPIException(error, str(error))
+            raise call.error from error
+        except Exception as error:  # no fault of the LLM, such as a disk that is full
+            run.failure = error
             raise
-        call.latency = time.perf_counter() - started
-        self.answers += run.llm is None
-        _note(call, response)
-        return response
+        call.answer, call.model, call.usage = completion.text, completion.model, completion.usage
+        call.latency = completion.seconds or time.perf_counter() - started
+        usage = LLMUsage(completion.usage.prompt_tokens, completion.usage.completion_tokens)
+        return LLMResponse(id="asked", choices=[completion.text], created=0, model=completion.model, usage=usage)
 
-    def _note_error(self, run: Run, call: Call, error: Exception) -> None:
-        call.error = error
+    async def _asked(self, run: Run, prompt: str, args: Any, kwargs: Any) -> Completion:
+        readable = None if run.judged else self._readable
         if run.llm is None:
-            self.error = error
+            return await self._teacher.ask(prompt_of(args, kwargs), run.sample, readable, (args, kwargs))
+        try:
+            return await run.llm.complete(prompt, sample=run.sample, readable=readable)
+        except LLMAnswerError:
+            if not run.judged:
+                raise
+            return Completion("")  # to Rasa, an answer like any other: it has no commands
 
     def note_inputs(self, inputs: dict[str, Any]) -> None:
         self._inputs = inputs
-
-
-async def _ask(llm: LLM, prompt: str) -> LLMResponse:
-    """Ask another LLM; Rasa is to take its answer, and its failure, as it takes those of its own."""
-    try:
-        completion = await llm.complete(prompt)
-    except LLMAnswerError:
-        return LLMResponse(id="none", choices=[""], created=0)  # to Rasa, an answer like any other: it has no commands
-    except LLMError as error:
-        raise ProviderClientAPIException(error, str(error)) from error
-    usage = LLMUsage(completion.usage.prompt_tokens, completion.usage.completion_tokens)
-    return LLMResponse(id="other", choices=[completion.text], created=0, model=completion.model, usage=usage)
-
-
-def _note(call: Call, response: LLMResponse | None) -> None:
-    if response is None or not response.choices:
-        return
-    call.answer = response.choices[0] or ""
-    call.model = response.model or ""
-    if response.usage is not None:
-        call.usage = Usage(
-            prompt_tokens=response.usage.prompt_tokens or 0,
-            completion_tokens=response.usage.completion_tokens or 0,
-        )
 
 
 @contextmanager

@@ -1,53 +1,41 @@
-"""Errors of Rasa's LLM clients, as ours: the one place where they are told apart."""
+"""Errors of a command generator, as ours. What its LLM's client raises, the gateway has understood before."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 
-from rasa_ft_ext.errors import LLMError, LLMUnavailableError
+from rasa_ft_ext.errors import LLMError
+from rasa_ft_ext.llm.provider_errors import Server, fault_of
 from rasa_ft_ext.llm.secrets import scrub
 
-_NOBODY_THERE = {"APIConnectionError", "ConnectError", "ClientConnectorError", "ConnectionError", "gaierror"}
-_SLOW = {"Timeout", "APITimeoutError", "TimeoutError"}  # some of these are connection errors by descent
-_REFUSED = {"AuthenticationError", "PermissionDeniedError"}
+SET_KEY = "Set the key that its provider asks for in the environment."
+
+_TIMEOUT = 300.0  # Rasa's own, where nothing is configured
 
 
 def as_llm_error(error: Exception) -> LLMError:
-    """Say in one sentence what went wrong with a call of the command generator; an error of ours stays as it is."""
-    causes = list(_causes(error))
-    ours = next((cause for cause in causes if isinstance(cause, LLMError)), None)
+    """Say in one sentence what went wrong when the command generator was asked; an error of ours stays as it is."""
+    ours = next((cause for cause in causes_of(error) if isinstance(cause, LLMError)), None)
     if ours is not None:
         return ours
-    names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    text = _first_line(str(causes[-1]) or type(causes[-1]).__name__)
-    if names & _SLOW:
-        return LLMError(f"The assistant's LLM took too long: {text}")
-    if names & _REFUSED:
-        return LLMUnavailableError(
-            f"The assistant's LLM refuses the key: {text}. Set the key that its provider asks for in the environment."
-        )
-    if names & _NOBODY_THERE or "Connection error" in text or "Cannot connect" in text:
-        return LLMUnavailableError(
-            f"The assistant's LLM cannot be reached: {text}. Is the server running, and is its address in "
-            "endpoints.yml or config.yml right?"
-        )
-    return LLMError(f"The assistant's LLM call failed: {text}")
+    # what is left are the embeddings of flow retrieval, which Rasa asks for itself
+    who = "the model that the command generator asks"
+    return fault_of(error, Server(who=who, set_key=SET_KEY, scrub=without_keys, timeout=_TIMEOUT)).error
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def without_keys(text: str) -> str:
+    """The text without any key or token that stands in the environment."""
+    return scrub(
+        text, [value for name, value in os.environ.items() if name.endswith(("_API_KEY", "_TOKEN", "_SECRET"))]
+    )
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """An error of Rasa's and what it comes from."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
         current = getattr(current, "original_exception", None) or current.__cause__
-
-
-def _first_line(text: str) -> str:
-    line = text.strip().splitlines()[0] if text.strip() else text
-    return scrub(line, _keys())[:300].rstrip(".")
-
-
-def _keys() -> list[str]:
-    return [value for name, value in os.environ.items() if name.endswith(("_API_KEY", "_TOKEN", "_SECRET"))]

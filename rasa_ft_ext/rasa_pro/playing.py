@@ -33,15 +33,16 @@ class _Trace:
 
 
 def run_of(test: SuiteTest) -> Run:
-    """A run of the test, to begin with."""
-    return Run(sender_id=f"{test.case.name}_{uuid.uuid4().hex}", name=test.id, stubs=test.stubs)
+    """A run of the test, over as soon as nobody answers."""
+    run = Run(sender_id=f"{test.case.name}_{uuid.uuid4().hex}", name=test.id, stubs=test.stubs)
+    run.is_over = lambda: unavailable(run) is not None
+    return run
 
 
 def run_with(test: SuiteTest, llm: LLM | None, template: str | None, again: Played | None) -> Run:
-    """A run with another LLM or template, over as soon as nobody answers; it knows what was said the first time."""
+    """A run with another LLM or template, to be judged; it knows what was said the first time."""
     run = run_of(test)
-    run.llm, run.template, run.blanking = llm, template, False
-    run.is_over = lambda: unavailable(run) is not None
+    run.llm, run.template, run.blanking, run.judged = llm, template, False, True
     trace: _Trace | None = again.trace if again is not None else None
     if trace is not None:
         run.known = trace.calls
@@ -49,10 +50,10 @@ def run_with(test: SuiteTest, llm: LLM | None, template: str | None, again: Play
     return run
 
 
-def unavailable(run: Run) -> LLMUnavailableError | None:
-    """Why nobody answers, if one of the run's calls found that."""
-    error = _llm_error(run)
-    return error if isinstance(error, LLMUnavailableError) else None
+def unavailable(run: Run) -> Exception | None:
+    """Why it is no use to go on, if one of the run's calls found that: nobody answers, or no answer can be kept."""
+    error = run.failure or _llm_error(run)
+    return error if run.failure is not None or isinstance(error, LLMUnavailableError) else None
 
 
 def played(run: Run, result: Any) -> Played:
@@ -63,7 +64,7 @@ def played(run: Run, result: Any) -> Played:
         {call.prompt: Call(answer=call.answer, usage=call.usage, latency=call.latency) for call in answered},
         [call.variables.get("current_datetime") if call is not None else None for call in calls],
     )
-    reason = _reason(run, result)
+    reason = reason_of(run, result)
     return Played(
         turns=tuple(_turn(turn) for turn in run.turns),
         seconds=tuple(call.latency for call in answered),
@@ -73,7 +74,8 @@ def played(run: Run, result: Any) -> Played:
     )
 
 
-def _reason(run: Run, result: Any) -> str | None:
+def reason_of(run: Run, result: Any) -> str | None:
+    """Why a finished run counts as failed: a call, the command generator, or what the test expects; None: it passed."""
     failures = _failures(run)
     if failures:
         error = _llm_error(run) or f"the command generator failed: {type(failures[0]).__name__}: {failures[0]}"

@@ -20,13 +20,22 @@ def prepare(*, loglevel: int | None = None, logging_config_file: str | None = No
         MissingExtraError: Rasa is not installed.
         AssistantError: Rasa's licence check does not pass.
     """
+    if loglevel is None and "LOG_LEVEL" not in os.environ:
+        loglevel = logging.WARNING
+    check_licence()
+    set_up_logs(loglevel, logging_config_file)
+
+
+def set_up_logs(loglevel: int | None, logging_config_file: str | None = None) -> None:
+    """Let Rasa log from this level on.
+
+    Raises:
+        MissingExtraError: Rasa is not installed.
+    """
     try:
         from rasa.utils.common import configure_logging_and_warnings
         from rasa.utils.log_utils import configure_structlog
     except ImportError as error:
         raise MissingExtraError("Rasa Pro, which runs the assistant,", "rasa") from error
-    if loglevel is None and "LOG_LEVEL" not in os.environ:
-        loglevel = logging.WARNING
-    check_licence()
     configure_logging_and_warnings(loglevel, logging_config_file)
     configure_structlog(loglevel)

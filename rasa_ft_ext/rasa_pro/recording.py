@@ -11,6 +11,7 @@ from rasa.shared.utils.llm import combine_custom_and_default_config, resolve_mod
 
 from rasa_ft_ext.commands import Syntax
 from rasa_ft_ext.conversation import Annotation, Conversation, FailedTest, Turn
+from rasa_ft_ext.errors import PromptError
 from rasa_ft_ext.llm.secrets import without_secrets
 from rasa_ft_ext.prompts import render, template_id, to_json
 from rasa_ft_ext.rasa_pro.run import Call, Run
@@ -100,7 +101,10 @@ def _variables(call: Call, messages: Sequence[str]) -> tuple[dict[str, Any], boo
                 recorded[name] = to_json(value)
     except TypeError:
         return {}, False
-    return recorded, render(call.template, recorded, messages) == call.prompt
+    try:
+        return recorded, render(call.template, recorded, messages) == call.prompt
+    except PromptError:  # an assistant's own template may do what ours must not
+        return {}, False
 
 
 def failure_reason(result: Any) -> str:
@@ -119,10 +123,18 @@ def failure_reason(result: Any) -> str:
 
 def llm_of(generator: Any) -> dict[str, Any]:
     """The configuration of the command generator's LLM as Rasa resolved it, without anything secret."""
+    return models_of(generator)[0]
+
+
+def models_of(generator: Any) -> list[dict[str, Any]]:
+    """The same of every model, where a router chooses among several."""
     resolved = resolve_model_client_config(generator.config.get("llm"), type(generator).__name__)
     combined = combine_custom_and_default_config(resolved, generator.get_default_llm_config())
-    models = combined.get("models")
-    config: dict[str, Any] = models[0] if models else combined
+    models = combined.get("models") or [combined]
+    return [_public(model) for model in (models if "router" in combined else models[:1])]
+
+
+def _public(config: dict[str, Any]) -> dict[str, Any]:
     public: dict[str, Any] = without_secrets(config)
     by_name = {name: value for name, value in config.items() if _VARIABLE.fullmatch(str(value))}
     return dict(sorted({**public, **by_name}.items()))

@@ -57,7 +57,8 @@ class Run:
     `llm` answers in the place of the assistant's own LLM, and `template` stands in for its prompt template. `known` are
     calls of another run: where one has the same prompt, its answer is taken and nobody is asked. `sample` tells apart
     several answers to the same prompt. `judged` says that the answers are what is looked at, so that each is taken as
-    it comes, be it readable or not. `stopped` says that the task was cancelled, which Rasa's test runner does not tell.
+    it comes, be it readable or not. `stopped` says that the task was cancelled, which Rasa's test runner does not tell;
+    `failure` is what went wrong where answers are kept or counted, of which Rasa would make a failed test.
     """
 
     sender_id: str
@@ -75,6 +76,7 @@ class Run:
     sample: int = 0
     judged: bool = False
     stopped: bool = False
+    failure: Exception | None = None
 
     @property
     def call(self) -> Call | None:

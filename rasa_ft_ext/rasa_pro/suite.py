@@ -25,7 +25,8 @@ from rasa.shared.data import get_data_files
 from rasa.shared.utils.yaml import parse_raw_yaml
 
 from rasa_ft_ext.conversation import Conversation, TestFile
-from rasa_ft_ext.errors import TestSuiteError
+from rasa_ft_ext.errors import TestSuiteError, chain_of
+from rasa_ft_ext.rasa_pro.suite_limits import check_limits
 
 _STUBS_FLAG = "RASA_PRO_BETA_STUB_CUSTOM_ACTION"
 
@@ -59,23 +60,24 @@ def read_suite(path: str | Path) -> Suite:
     """Read all tests under a file, a folder, or `file::name of a test`.
 
     Raises:
-        TestSuiteError: there is none, or one does not fit Rasa's schema.
+        TestSuiteError: there is none, one does not fit Rasa's schema, or a file is beyond a limit.
     """
     place, name = extract_test_case_from_path(str(path))
     if not Path(place).exists():
         raise TestSuiteError(f"There are no E2E tests at {place}: no such file or folder. Give the path of yours.")
+    check_limits(Path(place))
     whole = _read(str(path))
     if not whole.test_cases:
         raise TestSuiteError(
             f"There are no E2E tests in {place}: no file in it has a 'test_cases' key. Write some, or give the path "
             "of those that you have."
         )
-    root = Path(place) if Path(place).is_dir() else Path(place).parent
+    root = os.path.abspath(place if Path(place).is_dir() else Path(place).parent)
     files: list[TestFile] = []
     tests: list[SuiteTest] = []
     for file in dict.fromkeys(case.file for case in whole.test_cases):
         raw = _raw(file)
-        files.append(_test_file(Path(file).resolve().relative_to(root.resolve()).as_posix(), raw, whole, file))
+        files.append(_test_file(Path(file).relative_to(root).as_posix(), raw, whole, file))
         tests.extend(_tests(files[-1], raw, [case for case in whole.test_cases if case.file == file], whole, name))
     return Suite(tuple(files), tuple(_unique(tests)))
 
@@ -136,12 +138,20 @@ def _rasa_reads(path: str) -> TestSuite:
     except SystemExit as error:
         raise _CannotBeRead(said.getvalue().strip()) from error
     except Exception as error:
-        raise _CannotBeRead(str(error).strip()) from error
+        raise _CannotBeRead(_text_of(error)) from error
     finally:
         if flag is None:
             del os.environ[_STUBS_FLAG]
         else:
             os.environ[_STUBS_FLAG] = flag
+
+
+def _text_of(error: BaseException) -> str:
+    """What an error says; where it fails to say anything, as Rasa's do for some faults, what it came of."""
+    for each in chain_of(error):
+        with contextlib.suppress(Exception):
+            return str(each).strip()
+    return type(error).__name__
 
 
 def _test_files(place: str) -> list[str]:

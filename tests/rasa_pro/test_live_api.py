@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("rasa")
 
-from rasa_ft_ext import AnnotateSummary, api
-from rasa_ft_ext.errors import AssistantError, ConfigError
+from rasa_ft_ext import AnnotateSummary, PrepareDataSummary, api
+from rasa_ft_ext.errors import AssistantError, BudgetError, ConfigError
+from rasa_ft_ext.llm.estimate import Estimate
 from tests.rasa_pro.projects import Project
 
 
@@ -33,6 +35,31 @@ def test_e2e_tests_become_training_data(project: Project, tmp_path: Path) -> Non
     assert summary.num_passing_rephrased_user_messages > 0
     assert summary.num_train_data_points > 0
     assert project.llm.stats()["calls"] > calls
+
+
+def test_what_the_calls_will_cost_is_told_before_the_first_of_them(project: Project, tmp_path: Path) -> None:
+    seen: list[Estimate] = []
+
+    def look(estimate: Estimate) -> None:
+        seen.append(estimate)
+        raise BudgetError("too much")
+
+    def prepare(**more: Any) -> PrepareDataSummary:
+        return api.prepare_data(suite_of(project), out=tmp_path / "output", num_rephrases=1, **more)
+
+    calls = project.llm.stats()["calls"]
+    with pytest.raises(BudgetError):
+        prepare(confirm=look)
+    assert project.llm.stats()["calls"] == calls
+    assert not (tmp_path / "output").exists()
+
+    used = {entry.stage: entry for entry in prepare().llm_usage}
+    told = {line.stage: line for line in seen[0].lines}
+    assert told.keys() == used.keys() == {"annotate", "rephrase", "validate"}
+    for stage, line in told.items():
+        assert line.model == used[stage].model
+        assert used[stage].calls <= line.calls <= 1.2 * used[stage].calls
+        assert line.prompt_tokens > used[stage].prompt_tokens
 
 
 def test_the_stages_can_be_run_one_by_one_with_the_assistant(project: Project, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from rasa_ft_ext.llm.faults import Policy
 from rasa_ft_ext.llm.gateway import Gateway
 from rasa_ft_ext.llm.scripted import Script
 from rasa_ft_ext.llm.scripted_api import ScriptedLLM
+from rasa_ft_ext.llm.scripted_openai import Refusal
 from rasa_ft_ext.llm.settings import resolve
 from rasa_ft_ext.pipeline import Place
 from rasa_ft_ext.rasa_pro.suite import SuiteTest
@@ -77,12 +78,14 @@ class Student(LLM):
     def settings(self) -> dict[str, Any]:
         return {}
 
-    async def complete(
-        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
-    ) -> Completion:
+    async def complete(self, prompt: str, *, sample: int = 0, readable: Readable | None = None) -> Completion:
         self.prompts.append(prompt)
         await asyncio.sleep(0)
-        return Completion(self._says(self._script.answer(prompt)), Usage(), "student")
+        try:
+            answer = self._script.answer(prompt)
+        except Refusal as refusal:  # by HTTP, a request that is refused
+            raise LLMError(str(refusal)) from refusal
+        return Completion(self._says(answer), Usage(), "student")
 
 
 def swapped(answer: str) -> str:
@@ -318,9 +321,7 @@ def test_a_run_that_is_cancelled_asks_no_more(live: Live) -> None:
     asked = asyncio.Event()
 
     class Slow(Student):
-        async def complete(
-        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
-    ) -> Completion:
+        async def complete(self, prompt: str, *, sample: int = 0, readable: Readable | None = None) -> Completion:
             self.prompts.append(prompt)
             asked.set()
             await asyncio.sleep(3600)

@@ -60,7 +60,7 @@ def prepare(project: Project, tests: Path, out: Path, **options: Any) -> Prepare
         workspace=workspace,
         conversations={entry.id: entry for file in workspace.annotations() for entry in file.conversations},
         rephrased={entry.id: entry for file in workspace.rephrasings() for entry in file.conversations},
-        examples=workspace.examples(),
+        examples=list(workspace.examples()),
     )
 
 

@@ -23,7 +23,7 @@ def test_the_prompts_after_an_edited_label_are_those_that_the_assistant_gives_th
     out = tmp_path / "output"
     with example.entered(), example.at_home():
         api.prepare_data(str(example.tests / "cars" / "booking.yml"), out=out, num_rephrases=0)
-        first = Workspace(out).examples()
+        first = list(Workspace(out).examples())
         at = next(of for of in first if DAY in of.completion and followed(of, first))
         said = next(line for line in at.completion.splitlines() if line.startswith(DAY))
         label = at.completion.replace(said, f"{DAY}2 June")

@@ -48,7 +48,7 @@ def test_varied_wordings_are_true_in_message_history_and_label(example: Project,
         for rephrasing in turn.passing
         if rephrasing.origin == "substitution"
     }
-    examples = workspace.examples()
+    examples = list(workspace.examples())
     varied = [(found, exchanged.get((found.test, found.turn, found.message))) for found in examples]
     rows = [(found, *pair) for found, pair in varied if pair is not None]
     assert len(rows) > 10
@@ -76,7 +76,7 @@ def _exchange(conversation: Conversation, turn: int, wording: Rephrasing) -> tup
 
 def test_a_label_that_takes_up_an_exchanged_value_holds_no_longer(example: Project) -> None:
     """'The same days as the car' is labelled with the days of before, wherever the conversation stands."""
-    files = read_annotations(REPOSITORY / "assistant_example" / "annotations")
+    files = list(read_annotations(REPOSITORY / "assistant_example" / "annotations"))
     source, booking = next(
         (file.source, entry)
         for file in files
