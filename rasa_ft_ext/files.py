@@ -5,6 +5,7 @@ The folders of the stages are the business of `rasa_ft_ext.workspace`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -36,3 +37,9 @@ def write_json_file(path: Path, record: BaseModel) -> None:
         WorkspaceError: it cannot be written.
     """
     write_whole(path, json.dumps(record.model_dump(mode="json"), ensure_ascii=False, indent=1) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, which is read piece by piece."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

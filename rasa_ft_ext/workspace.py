@@ -1,9 +1,10 @@
 """The output folder: its names, how a stage's results appear in it whole, and how the next stage reads them.
 
 A stage writes into a hidden folder beside its own; when all is written, its manifest last, the folder is renamed into
-place. So a stage's folder is complete or it is not there. The manifest names the options, the inputs and the SHA-256 of
-every file; a stage whose manifest fits what is asked for is not run again. What a clock says goes into
-`timings.json`, and only there: everything else is a function of the inputs.
+place. So a stage's folder is complete or it is not there. What takes long is written part by part into a draft that a
+later run goes on with (`rasa_ft_ext.drafts`). The manifest names the options, the inputs and the SHA-256 of every file;
+a stage whose manifest fits what is asked for is not run again. What a clock says goes into `timings.json`, and only
+there: everything else is a function of the inputs. What is many is read one after the other (`Stored`).
 
 This module knows the records of `rasa_ft_ext.conversation`, and nothing of how they are made.
 """
@@ -16,7 +17,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +25,18 @@ from pydantic import BaseModel, ValidationError
 
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Example, Record, RephrasedFile
+from rasa_ft_ext.drafts import Draft, disk_errors, flush, flush_folder, names_of_notes
 from rasa_ft_ext.errors import ForeignResultsError, WorkspaceError
+from rasa_ft_ext.files import sha256 as sha256
 from rasa_ft_ext.flow_map import FlowMap
+from rasa_ft_ext.locking import locked
+from rasa_ft_ext.records import Stored as Stored
+from rasa_ft_ext.records import read_record as read_record
+from rasa_ft_ext.records import record_path as record_path
+from rasa_ft_ext.records import stored
+from rasa_ft_ext.records import write_json as write_json
+from rasa_ft_ext.records import write_jsonl as write_jsonl
+from rasa_ft_ext.records import write_record as write_record
 
 ANNOTATIONS = "1_command_annotations"
 REPHRASINGS = "2_rephrasings"
@@ -68,6 +79,8 @@ class Workspace:
     def __init__(self, root: str | Path, *, force: bool = False) -> None:
         self.root = Path(root)
         self.force = force
+        self._lock = ExitStack()
+        self._holders = 0
 
     def folder(self, stage: str) -> Path:
         return self.root / stage
@@ -78,10 +91,11 @@ class Workspace:
         Raises:
             WorkspaceError: the stage has not been run, or was made from what is not there any more.
         """
+        self._put_back(stage)
         folder = self.folder(stage)
         if not (folder / MANIFEST).is_file():
             raise WorkspaceError(
-                f"{folder} holds no finished results. Run `rasa-ft {_command(stage)}` first, "
+                f"{folder} holds no finished results. Run `rasa-ft {command_of(stage)}` first, "
                 "or give the output folder of a run that has."
             )
         made_from = read_record(folder / MANIFEST, Manifest).key
@@ -89,7 +103,7 @@ class Workspace:
             if name in made_from and made_from[name] != self.fingerprint(before):
                 raise WorkspaceError(
                     f"{folder} was made from other {name} than those in {self.folder(before)}. Run "
-                    f"`rasa-ft {_command(stage)} --force` first."
+                    f"`rasa-ft {command_of(stage)} --force` first."
                 )
         return hashlib.sha256(json.dumps(_digests(folder)).encode()).hexdigest()
 
@@ -102,7 +116,8 @@ class Workspace:
         """
         place = next(path for path in (self.root, *self.root.resolve().parents) if path.exists())
         if not place.is_dir() or not os.access(place, os.W_OK):
-            raise _disk_error(self.root, NotADirectoryError(0, f"{place} is no folder that can be written into"))
+            with disk_errors(self.root):
+                raise NotADirectoryError(0, f"{place} is no folder that can be written into")
         for stage in stages:
             folder = self.folder(stage)
             foreign = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
@@ -119,6 +134,7 @@ class Workspace:
         Raises:
             ForeignResultsError: there are results of other inputs or options, and `force` is off.
         """
+        self._put_back(stage)
         self.check((stage,))
         path = self.folder(stage) / MANIFEST
         if self.force or not path.is_file():
@@ -143,28 +159,72 @@ class Workspace:
         return not anew
 
     @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs from writing into the folder; who holds it may ask again.
+
+        Raises:
+            WorkspaceError: another run is writing into it, or nobody can.
+        """
+        if not self._holders:
+            with disk_errors(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                self._lock.enter_context(locked(self.root))
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if not self._holders:
+                self._lock.close()
+
+    @contextmanager
     def writing(self, stage: str, key: Mapping[str, Any]) -> Iterator[Path]:
         """Yield a folder to write the stage's files into; it becomes the stage's folder when the block ends well.
 
         Raises:
-            WorkspaceError: the disk is full, or the folder cannot be written.
+            WorkspaceError: the disk is full, the folder cannot be written, or another run is writing into it.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
+        with self.locked(), disk_errors(self.folder(stage)):
             draft = Path(tempfile.mkdtemp(prefix=f".{stage}-", dir=self.root))
-        except OSError as error:
-            raise _disk_error(self.root, error) from error
-        try:
-            draft.chmod(0o755)
-            yield draft
-            self._finish(stage, draft, key)
-        except OSError as error:
-            raise _disk_error(self.folder(stage), error) from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            try:
+                draft.chmod(0o755)
+                yield draft
+                self._finish(stage, draft, key)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+
+    @contextmanager
+    def resuming(self, stage: str, key: Mapping[str, Any]) -> Iterator[Draft]:
+        """Yield the draft of a stage with its finished parts; it becomes the stage's folder when the block ends well.
+
+        It is kept when the block ends early, for a run of the same version with the same key. (One with `force` does
+        not take up the draft of one without.)
+
+        Raises:
+            WorkspaceError: the disk is full, the folder cannot be written, or another run is writing into it.
+        """
+        place = self._draft_of(stage, key)
+        with self.locked():
+            draft = Draft(place, stage, self.folder(stage))
+            try:
+                yield draft
+                with draft.writing() as folder:
+                    self._finish(stage, folder, key)
+            finally:
+                if not draft.done:
+                    shutil.rmtree(place, ignore_errors=True)
+
+    def parts_done(self, stage: str, key: Mapping[str, Any]) -> frozenset[str]:
+        """The names of the parts that an interrupted run of just this stage has finished; none if there is no such."""
+        return names_of_notes(self._draft_of(stage, key))
+
+    def _draft_of(self, stage: str, key: Mapping[str, Any]) -> Path:
+        made_from = json.dumps([__version__, _plain(key), self.force], sort_keys=True)
+        return self.root / f".{stage}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
 
     def _finish(self, stage: str, draft: Path, key: Mapping[str, Any]) -> None:
         write_record(draft / MANIFEST, Manifest(version=__version__, key=_plain(key), files=_digests(draft)))
+        flush(draft)
         final = self.folder(stage)
         if final.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{stage}-old-", dir=self.root))
@@ -175,14 +235,27 @@ class Workspace:
                 os.replace(old / stage, final)
                 old.rmdir()
                 raise
-            shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(draft, final)
+        flush_folder(self.root)
+        for left in self.root.glob(f".{stage}-*"):  # nobody goes on with other drafts from here
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _put_back(self, stage: str) -> None:
+        """Undo the first of the two renames, where a run was killed before the second."""
+        final, pattern = self.folder(stage), f".{stage}-old-*/{stage}"
+        if final.exists() or not any(self.root.glob(pattern)):
+            return
+        with self.locked():
+            for old in self.root.glob(pattern):
+                if not final.exists():
+                    os.replace(old, final)
 
     def card(self) -> AssistantCard:
         return read_card(self.folder(ANNOTATIONS))
 
-    def annotations(self) -> list[AnnotatedFile]:
+    def annotations(self) -> Stored[AnnotatedFile]:
+        """The annotated test files, in the order of their names."""
         return read_annotations(self.folder(ANNOTATIONS))
 
     def flow_map(self) -> FlowMap:
@@ -199,16 +272,13 @@ class Workspace:
             )
         return found
 
-    def rephrasings(self) -> list[RephrasedFile]:
-        return [read_record(path, RephrasedFile) for path in _record_files(self.folder(REPHRASINGS))]
+    def rephrasings(self) -> Stored[RephrasedFile]:
+        """The rephrased test files, in the order of their names."""
+        return stored(self.folder(REPHRASINGS), RephrasedFile)
 
-    def examples(self) -> list[Example]:
-        path = self.folder(DATASET) / EXAMPLES
-        try:
-            with path.open(encoding="utf-8", newline="\n") as lines:
-                return [Example.model_validate_json(line) for line in lines if line != "\n"]
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise WorkspaceError(f"{path} cannot be read: {error}. Run `rasa-ft dataset` again.") from error
+    def examples(self) -> Stored[Example]:
+        """The examples in their order."""
+        return read_examples(self.folder(DATASET) / EXAMPLES)
 
     def template(self) -> str:
         """The jinja2 source of the template that all prompts of the examples were rendered with.
@@ -227,14 +297,31 @@ class Workspace:
             ) from error
 
 
-def read_annotations(folder: Path) -> list[AnnotatedFile]:
-    """Read all annotations in a folder that `annotate` wrote, in the order of their files' names."""
+def read_annotations(folder: Path) -> Stored[AnnotatedFile]:
+    """The annotations in a folder that `annotate` wrote, in the order of their files' names.
+
+    Raises:
+        WorkspaceError: there are none.
+    """
     if not (folder / ASSISTANT_CARD).is_file():
         raise WorkspaceError(
             f"{folder} holds no annotations (there is no {ASSISTANT_CARD}). Run `rasa-ft annotate` first, or give a "
             "folder that it wrote."
         )
-    return [read_record(path, AnnotatedFile) for path in _record_files(folder)]
+    return stored(folder, AnnotatedFile)
+
+
+def read_examples(path: Path) -> Stored[Example]:
+    """The examples in a file that `dataset` wrote, in their order."""
+
+    def read() -> Iterator[Example]:
+        try:
+            with path.open(encoding="utf-8", newline="\n") as lines:
+                yield from (Example.model_validate_json(line) for line in lines if line != "\n")
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise WorkspaceError(f"{path} cannot be read: {error}. Run `rasa-ft dataset` again.") from error
+
+    return Stored(read)
 
 
 def read_card(folder: Path) -> AssistantCard:
@@ -248,57 +335,9 @@ def read_flow_map(folder: Path) -> FlowMap | None:
     return read_record(path, FlowMap) if path.is_file() else None
 
 
-def record_path(folder: Path, test_file: str) -> Path:
-    """Where the machine-readable record of an E2E test file stands in a stage's folder: beside its YAML.
-
-    Raises:
-        WorkspaceError: the name would lead out of the folder.
-    """
-    path = folder / f"{test_file}.json"
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise WorkspaceError(f"The test file name {test_file!r} leads out of {folder}.")
-    return path
-
-
-def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
-    """Read one record; a file that does not hold one is named, with what is wrong in it."""
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise WorkspaceError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValidationError as error:
-        raise WorkspaceError(f"{path} is not a {kind.__name__} of this version of rasa-ft-ext: {error}") from error
-
-
 def read_summary(folder: Path, kind: type[AnyRecord]) -> AnyRecord:
     """Read the summary that a finished stage left in its folder."""
     return read_record(folder / SUMMARY, kind)
-
-
-def write_record(path: Path, record: BaseModel) -> None:
-    write_json(path, record.model_dump(mode="json"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
-
-
-def write_jsonl(path: Path, rows: list[Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, which is read piece by piece."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _record_files(folder: Path) -> list[Path]:
-    """The records of the test files: `NAME.yml.json`; no file of a stage's own is called like that."""
-    return sorted(path for path in folder.rglob("*.json") if path.suffixes[-2:-1] in ([".yml"], [".yaml"]))
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -312,13 +351,7 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _command(stage: str) -> str:
+def command_of(stage: str) -> str:
+    """The command that makes a stage."""
     commands = {ANNOTATIONS: "annotate", REPHRASINGS: "rephrase", DATASET: "dataset", SPLIT: "split"}
     return {**commands, EVALUATION: "evaluate"}[stage]
-
-
-def _disk_error(path: Path, error: OSError) -> WorkspaceError:
-    return WorkspaceError(
-        f"{path} cannot be written: {error.strerror or error}. What was there before is untouched. Make room or give "
-        "another output folder, then run the command again."
-    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
 
 import pytest
 
-from rasa_ft_ext.concurrency import in_order
+from rasa_ft_ext.concurrency import in_order, stream, stream_groups
+from rasa_ft_ext.errors import BudgetError
 
 
 async def test_results_are_in_the_order_of_the_items_whatever_finishes_first() -> None:
@@ -166,3 +169,99 @@ async def test_done_is_called_after_each_item_but_not_for_one_that_failed() -> N
     with pytest.raises(ValueError, match="no"):
         await in_order(range(5), work, limit=1, done=lambda: told.append(True))
     assert len(told) == 2
+
+
+# Streams
+
+
+async def test_a_slow_item_keeps_no_other_from_beginning_until_so_many_wait() -> None:
+    gate, begun = asyncio.Event(), []
+
+    async def work(item: int) -> int:
+        begun.append(item)
+        if item == 0:
+            await gate.wait()
+        return item
+
+    async with aclosing(stream(range(100), work, limit=2, ahead=5)) as results:
+        first = asyncio.ensure_future(anext(results))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert begun == [0, 1, 2, 3, 4, 5, 6]  # two may run, five may wait
+        gate.set()
+        assert [await first, *[result async for result in results]] == list(range(100))
+
+
+async def test_items_are_taken_as_they_are_needed() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    async def work(item: int) -> int:
+        return item
+
+    async with aclosing(stream(items(), work, limit=2, ahead=1)) as results:
+        assert await anext(results) == 0
+        assert len(taken) <= 5
+
+
+async def test_an_error_of_the_items_themselves_ends_the_stream() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    async def work(item: int) -> int:
+        await asyncio.sleep(0)
+        return item
+
+    with pytest.raises(ValueError, match="no more"):
+        [result async for result in stream(items(), work, limit=1)]
+
+
+async def test_who_leaves_a_stream_ends_what_runs() -> None:
+    ended = []
+
+    async def work(item: int) -> int:
+        if item:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(item)
+        return item
+
+    async with aclosing(stream(range(9), work, limit=3)) as results:
+        assert await anext(results) == 0
+    assert sorted(ended) in ([1, 2], [1, 2, 3])
+
+
+async def test_what_is_paid_for_already_comes_to_its_end_when_the_money_is_spent() -> None:
+    answered = []
+
+    async def work(item: int) -> int:
+        if item == 1:
+            raise BudgetError("enough")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        answered.append(item)
+        return item
+
+    with pytest.raises(BudgetError):
+        await in_order(range(9), work, limit=3)
+    assert answered == [0, 2]
+
+
+async def test_groups_come_whole_and_in_order_with_empty_ones_between() -> None:
+    told: list[int] = []
+
+    async def work(item: int) -> int:
+        for _ in range(item % 3):
+            await asyncio.sleep(0)
+        return -item
+
+    groups = [("a", [3, 1, 2]), ("none", []), ("b", [5]), ("c", [8, 7])]
+    found = [group async for group in stream_groups(groups, work, limit=4, each=told.append)]
+    assert found == [("a", [-3, -1, -2]), ("none", []), ("b", [-5]), ("c", [-8, -7])]
+    assert told == [-3, -1, -2, -5, -8, -7]

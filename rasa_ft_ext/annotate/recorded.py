@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from rasa_ft_ext.annotate.stage import AnnotateSummary, summarise, write
-from rasa_ft_ext.conversation import Conversation, FailedTest
+from rasa_ft_ext.annotate.output import AnnotateSummary, add, finish
+from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard
 from rasa_ft_ext.errors import WorkspaceError
+from rasa_ft_ext.file_names import check_file_names
+from rasa_ft_ext.flow_map import FlowMap
+from rasa_ft_ext.records import Stored
 from rasa_ft_ext.workspace import ANNOTATIONS, Workspace, read_annotations, read_card, read_flow_map, read_summary
 
 
@@ -23,18 +26,28 @@ def copy_annotations(workspace: Workspace, folder: Path) -> AnnotateSummary:
     """
     files = read_annotations(folder)
     card, flows = read_card(folder), read_flow_map(folder)
-    found: list[Conversation | FailedTest] = []
-    for file in files:
-        found += [*file.conversations, *file.failed]
-    if not any(file.conversations for file in files):
+    digest, names = _look(files, card, flows)
+    if not any(names.values()):
         raise WorkspaceError(f"{folder} holds no annotated conversation. Record one with `rasa-ft annotate`.")
-    records = [card.model_dump_json(), *(file.model_dump_json() for file in files)]
-    if flows is not None:
-        records.append(flows.model_dump_json())
-    key = {"recorded": hashlib.sha256("\n".join(records).encode()).hexdigest()}
+    key = {"recorded": digest}
     if workspace.is_done(ANNOTATIONS, key):
         return read_summary(workspace.folder(ANNOTATIONS), AnnotateSummary)
-    summary = summarise(found)
-    with workspace.writing(ANNOTATIONS, key) as draft:
-        write(draft, card, files, summary, flows)
-    return summary
+    check_file_names(names, workspace.root)
+    with workspace.resuming(ANNOTATIONS, key) as draft:
+        draft.expect(len(names))
+        for file in files:
+            if file.source.file not in draft.done:
+                add(draft, file)
+        return finish(draft, card, names, flows, timings=False)
+
+
+def _look(files: Stored[AnnotatedFile], card: AssistantCard, flows: FlowMap | None) -> tuple[str, dict[str, int]]:
+    """The SHA-256 of all records, and the test files with the number of their conversations."""
+    digest = hashlib.sha256(card.model_dump_json().encode())
+    names = {}
+    for file in files:
+        digest.update(b"\n" + file.model_dump_json().encode())
+        names[file.source.file] = len(file.conversations)
+    if flows is not None:
+        digest.update(b"\n" + flows.model_dump_json().encode())
+    return digest.hexdigest(), names

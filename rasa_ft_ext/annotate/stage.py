@@ -3,43 +3,32 @@
 Many tests run at once on one assistant. One that fails that way is run again alone before it counts as failed, since
 custom actions may share a file or a database. A failed test gives no data and is listed with its reason.
 
-For every test file there is a YAML file to look at and, beside it, the record that the later stages read; then
-`assistant.json` (what they must know of the assistant), `flows.json` (its flows) and `failed_tests.json`. What each
-turn's LLM call took, in seconds, stands in `timings.json`.
+For every test file there is a YAML file to look at and, beside it, the record that the later stages read: a part that a
+later run need not make again (`rasa_ft_ext.drafts`). Then there are `assistant.json` (what the later stages must know
+of the assistant), `flows.json` (its flows) and `failed_tests.json`. What each turn's LLM call took, in seconds, stands
+in `timings.json`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
-from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Conversation, FailedTest, TestFile, Turn
-from rasa_ft_ext.errors import AssistantError
+from rasa_ft_ext.annotate.output import FAILED_TESTS as FAILED_TESTS
+from rasa_ft_ext.annotate.output import AnnotateSummary as AnnotateSummary
+from rasa_ft_ext.annotate.output import add, finish
+from rasa_ft_ext.concurrency import in_order, stream_groups
+from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Conversation, FailedTest, Record, TestFile
+from rasa_ft_ext.drafts import Draft
+from rasa_ft_ext.file_names import check_file_names
 from rasa_ft_ext.flow_map import FlowMap
 from rasa_ft_ext.progress import Progress
-from rasa_ft_ext.reruns import run_beside_then_alone
-from rasa_ft_ext.steps import lines_of, shown_steps
-from rasa_ft_ext.workspace import (
-    ANNOTATIONS,
-    ASSISTANT_CARD,
-    FLOW_MAP,
-    SUMMARY,
-    TIMINGS,
-    Workspace,
-    read_summary,
-    record_path,
-    write_json,
-    write_record,
-)
-from rasa_ft_ext.yaml import write_yaml
-
-FAILED_TESTS = "failed_tests.json"
+from rasa_ft_ext.records import as_json, read_record, record_path
+from rasa_ft_ext.reruns import AGAIN, BESIDE, tell_of_flaky
+from rasa_ft_ext.workspace import ANNOTATIONS, Workspace, read_summary
 
 
 class Test(Protocol):
@@ -54,6 +43,9 @@ class Test(Protocol):
 
 
 AnyTest = TypeVar("AnyTest", bound=Test, contravariant=True)
+OneTest = TypeVar("OneTest", bound=Test)
+Outcome = tuple[Conversation | FailedTest, list[float | None]]
+"""What a test gave, and the seconds of each turn's LLM call."""
 
 
 class TestRunner(Protocol[AnyTest]):
@@ -63,32 +55,14 @@ class TestRunner(Protocol[AnyTest]):
     def card(self) -> AssistantCard: ...
     @property
     def flow_map(self) -> FlowMap: ...
-    async def run_test(self, test: AnyTest) -> tuple[Conversation | FailedTest, list[float | None]]: ...
-
-
-class AnnotateSummary(BaseModel):
-    """What `annotate` found.
-
-    `annotated` counts the user messages that an example can be made of, `not_annotated` the others by reason, and
-    `to_rephrase` the annotated ones that a person typed.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tests: int
-    passed: int
-    user_messages: int
-    annotated: int
-    to_rephrase: int
-    not_annotated: dict[str, int]
-    failed: tuple[FailedTest, ...] = ()
+    async def run_test(self, test: AnyTest) -> Outcome: ...
 
 
 async def annotate(
     workspace: Workspace,
-    assistant: TestRunner[AnyTest],
+    assistant: TestRunner[OneTest],
     files: Sequence[TestFile],
-    tests: Sequence[AnyTest],
+    tests: Sequence[OneTest],
     *,
     concurrency: int = 16,
     progress: Progress | None = None,
@@ -105,113 +79,102 @@ async def annotate(
 
     Raises:
         AssistantError: not one test passes.
-        LLMUnavailableError: the assistant's LLM cannot be reached.
+        LLMUnavailableError: the assistant's LLM cannot be reached; the test files that are done are kept.
     """
-    progress = progress or Progress()
-    key = {
-        "tests": _digest([file.model_dump(mode="json") for file in files] + [[test.id, test.raw] for test in tests]),
-        "model": assistant.card.fingerprint,
-        "rasa": assistant.card.rasa_version,
-        "llm": assistant.card.llm,
-    }
+    key = key_of(files, tests, assistant.card)
     if workspace.is_done(ANNOTATIONS, key):
         return read_summary(workspace.folder(ANNOTATIONS), AnnotateSummary)
-    outcomes = await _run(assistant, tests, concurrency, progress)
-    found = [outcome for outcome, _ in outcomes]
-    summary = summarise(found)
-    _refuse_nothing(summary)
-    with workspace.writing(ANNOTATIONS, key) as folder:
-        of_files = [_of_file(file, tests, found) for file in files]
-        write(folder, assistant.card, of_files, summary, assistant.flow_map)
-        write_json(folder / TIMINGS, {test.id: seconds for test, (_, seconds) in zip(tests, outcomes, strict=True)})
-    return summary
+    check_file_names((file.file for file in files), workspace.root)
+    of_files: dict[str, list[OneTest]] = {file.file: [] for file in files}
+    for test in tests:
+        of_files[test.file].append(test)
+    with workspace.resuming(ANNOTATIONS, key) as draft:
+        draft.expect(len(files))
+        progress = progress or Progress()
+        await _run_beside(draft, assistant, [(file, of_files[file.file]) for file in files], concurrency, progress)
+        await _run_alone(draft, assistant, of_files, progress)
+        return finish(draft, assistant.card, of_files, assistant.flow_map)
 
 
-async def _run(
-    assistant: TestRunner[AnyTest], tests: Sequence[AnyTest], concurrency: int, progress: Progress
-) -> list[tuple[Conversation | FailedTest, list[float | None]]]:
-    def failed(outcome: tuple[Conversation | FailedTest, list[float | None]]) -> bool:
-        return isinstance(outcome[0], FailedTest)
-
-    return await run_beside_then_alone(
-        tests,
-        assistant.run_test,
-        again=lambda test, _: assistant.run_test(test),
-        failed=failed,
-        concurrency=concurrency,
-        progress=progress,
-    )
+def key_of(files: Sequence[TestFile], tests: Sequence[Test], card: AssistantCard) -> dict[str, Any]:
+    """What the annotations are made from."""
+    return {
+        "tests": _digest([file.model_dump(mode="json") for file in files] + [[test.id, test.raw] for test in tests]),
+        "model": card.fingerprint,
+        "rasa": card.rasa_version,
+        "llm": card.llm,
+    }
 
 
-def summarise(found: Sequence[Conversation | FailedTest]) -> AnnotateSummary:
-    """Count what came out of the tests."""
-    conversations = [entry for entry in found if isinstance(entry, Conversation)]
-    turns = [turn for conversation in conversations for turn in conversation.turns]
-    annotated = [turn for turn in turns if turn.annotation is not None]
-    return AnnotateSummary(
-        tests=len(found),
-        passed=len(conversations),
-        user_messages=len(turns),
-        annotated=len(annotated),
-        to_rephrase=sum(turn.typed for turn in annotated),
-        not_annotated=dict(sorted(Counter(_kind(turn.unannotated) for turn in turns if turn.unannotated).items())),
-        failed=tuple(entry for entry in found if isinstance(entry, FailedTest)),
-    )
+class _Beside(Record):
+    """Of a test file whose tests have run beside each other: how many failed, and the seconds of all."""
+
+    failed: int
+    seconds: dict[str, tuple[float | None, ...]]
 
 
-def write(
-    folder: Path,
-    card: AssistantCard,
-    files: Sequence[AnnotatedFile],
-    summary: AnnotateSummary,
-    flows: FlowMap | None,
+def _beside(name: str) -> str:
+    """The part that is done when the tests of a file have run beside others and some failed; its record is kept."""
+    return f"{name}.beside"
+
+
+async def _run_beside(
+    draft: Draft,
+    assistant: TestRunner[OneTest],
+    files: Sequence[tuple[TestFile, Sequence[OneTest]]],
+    concurrency: int,
+    progress: Progress,
 ) -> None:
-    """Write everything of the stage but its manifest into a folder; `flows` is None where they are not known."""
-    for file in files:
-        path = record_path(folder, file.source.file)
-        write_record(path, file)
-        write_yaml(path.with_suffix(""), {"conversations": [shown(entry) for entry in file.conversations]})
-    write_record(folder / ASSISTANT_CARD, card)
-    if flows is not None:
-        write_record(folder / FLOW_MAP, flows)
-    write_json(folder / FAILED_TESTS, [entry.model_dump() for entry in summary.failed])
-    write_record(folder / SUMMARY, summary)
+    """Run the tests of all files that are not done; write those of which nothing is to be run again."""
+    todo = [(file, tests) for file, tests in files if not {file.file, _beside(file.file)} & draft.done]
+    total, left = (sum(len(tests) for _, tests in some) for some in (files, todo))
+    progress.start(BESIDE, total)
+    progress.step(total - left)
+    groups = stream_groups(todo, assistant.run_test, limit=concurrency, each=lambda _: progress.step())
+    async with aclosing(groups) as outcomes:
+        async for file, found in outcomes:
+            _keep(draft, file, found, assistant.card.llm, again=concurrency > 1)
 
 
-def shown(conversation: Conversation) -> dict[str, Any]:
-    """What a person sees of a conversation: its steps, each user step with its commands or why it has none."""
-    return {"original_test_case": conversation.id, "steps": shown_steps(conversation, _user_step)}
+def _keep(draft: Draft, file: TestFile, found: Sequence[Outcome], llm: Mapping[str, Any], *, again: bool) -> None:
+    """Write what the tests of a file gave: for good, or for the time until its failed ones have run again."""
+    record = _record(file, [entry for entry, _ in found])
+    seconds = {entry.id: tuple(seconds) for entry, seconds in found}
+    if again and record.failed:
+        note = _Beside(failed=len(record.failed), seconds=seconds)
+        draft.add(_beside(file.file), {record_path(draft.kept, file.file): as_json(record)}, note)
+    else:
+        add(draft, record, llm, seconds)
 
 
-def _user_step(_: int, turn: Turn) -> dict[str, Any]:
-    if turn.annotation is None:
-        return {"user": turn.message, "not_annotated": turn.unannotated}
-    return {"user": turn.message, "llm_commands": lines_of(turn.annotation.labels, turn.annotation.syntax)}
+async def _run_alone(
+    draft: Draft, assistant: TestRunner[OneTest], tests: Mapping[str, Sequence[OneTest]], progress: Progress
+) -> None:
+    """Run the failed tests once more, one at a time, and write their files."""
+    notes = {name: draft.note(_beside(name), _Beside) for name in tests if name not in draft.done}
+    if not notes:
+        return
+    progress.start(AGAIN, sum(note.failed for note in notes.values()))
+    passed = 0
+    for name, note in notes.items():
+        before = read_record(record_path(draft.kept, name), AnnotatedFile)
+        failed = {entry.id for entry in before.failed}
+        again = await in_order(
+            [test for test in tests[name] if test.id in failed], assistant.run_test, limit=1, done=progress.step
+        )
+        found = {entry.id: entry for entry in (*before.conversations, *(entry for entry, _ in again))}
+        seconds = note.seconds | {entry.id: tuple(seconds) for entry, seconds in again}
+        add(draft, _record(before.source, [found[test.id] for test in tests[name]]), assistant.card.llm, seconds)
+        passed += sum(isinstance(entry, Conversation) for entry, _ in again)
+    tell_of_flaky(progress, passed)
 
 
-def _of_file(file: TestFile, tests: Sequence[Test], found: Sequence[Conversation | FailedTest]) -> AnnotatedFile:
-    own = [entry for test, entry in zip(tests, found, strict=True) if test.file == file.file]
+def _record(file: TestFile, found: Sequence[Conversation | FailedTest]) -> AnnotatedFile:
     return AnnotatedFile(
         source=file,
-        conversations=tuple(entry for entry in own if isinstance(entry, Conversation)),
-        failed=tuple(entry for entry in own if isinstance(entry, FailedTest)),
+        conversations=tuple(entry for entry in found if isinstance(entry, Conversation)),
+        failed=tuple(entry for entry in found if isinstance(entry, FailedTest)),
     )
-
-
-def _refuse_nothing(summary: AnnotateSummary) -> None:
-    if summary.passed:
-        return
-    reasons = "".join(f"\n  - {failed.id}: {failed.reason}" for failed in summary.failed[:10])
-    more = f"\n  - and {len(summary.failed) - 10} more" if len(summary.failed) > 10 else ""
-    raise AssistantError(
-        f"None of the {summary.tests} E2E tests passes on this assistant, so there is nothing to learn from. Mend the "
-        f"assistant, its LLM or the tests first (`rasa test e2e` shows more):{reasons}{more}"
-    )
-
-
-def _kind(reason: str) -> str:
-    """The kind of a reason: what stands before the particulars."""
-    return reason.split(" (")[0].split(" '")[0].split(' "')[0]
 
 
 def _digest(value: Any) -> str:

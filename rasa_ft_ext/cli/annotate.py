@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rasa_ft_ext.cli import arguments, logs, output
+from rasa_ft_ext.cli import arguments, call_arguments, confirming, logs, output
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -13,8 +13,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_out(parser)
     arguments.add_project(parser)
     arguments.add_annotations(parser)
-    arguments.add_concurrency(parser)
     arguments.add_assistant(parser)
+    call_arguments.add_calls(parser, batch=False)
 
 
 def run(args: Namespace) -> int:
@@ -30,11 +30,12 @@ def run(args: Namespace) -> int:
             model=args.model,
             endpoints=args.endpoints,
             out=args.out,
-            concurrency=args.concurrency,
+            calls=call_arguments.call_options(args),
             annotations=args.annotations,
             sub_agents=args.sub_agents,
             remote_storage=args.remote_storage,
             force=args.force,
+            confirm=confirming.confirm(args, shown),
             progress=shown,
         )
     output.print_summary("Annotations", summary, Path(args.project, args.out, ANNOTATIONS), shown)

@@ -7,14 +7,16 @@ nothing heavy is imported until a command runs.
 from __future__ import annotations
 
 import logging
-from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from typing import TYPE_CHECKING
+
+from rasa_ft_ext.cli import values
+from rasa_ft_ext.cli.values import MAX_REPHRASES
 
 if TYPE_CHECKING:
     from rasa_ft_ext.coverage_results import Thresholds
 
 TESTS = "path-to-e2e-test-cases"
-MAX_REPHRASES = 49
 
 
 class HelpFormatter(ArgumentDefaultsHelpFormatter):
@@ -110,7 +112,7 @@ def add_rephrasing(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("Rephrasing")
     group.add_argument(
         "--num-rephrases",
-        type=num_rephrases,
+        type=values.num_rephrases,
         choices=range(MAX_REPHRASES + 1),
         metavar=f"0..{MAX_REPHRASES}",
         default=10,
@@ -135,7 +137,7 @@ def add_variety(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("More variety, still true")
     group.add_argument(
         "--substitute-slots",
-        type=count,
+        type=values.count,
         nargs="?",
         const=1,
         default=0,
@@ -157,7 +159,7 @@ def add_variety(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--self-consistency",
-        type=positive_int,
+        type=values.positive_int,
         default=1,
         metavar="N",
         help="Ask the assistant's LLM N times about each message and rephrasing, keep what the majority says, and "
@@ -174,6 +176,14 @@ def add_student_prompt(parser: ArgumentParser) -> None:
     )
 
 
+def add_redact(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--redact",
+        action="store_true",
+        help="Mask e-mail addresses, phone, card and IBAN numbers in the examples: PHONE_1 in prompt and label alike.",
+    )
+
+
 def add_review(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--review",
@@ -184,7 +194,11 @@ def add_review(parser: ArgumentParser) -> None:
 
 def add_concurrency(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--concurrency", type=positive_int, default=16, metavar="N", help="Conversations and LLM calls at a time."
+        "--concurrency",
+        type=values.positive_int,
+        default=16,
+        metavar="N",
+        help="Conversations and LLM calls at a time.",
     )
 
 
@@ -196,9 +210,9 @@ def add_coverage(parser: ArgumentParser) -> None:
         ("--min-flow-coverage", "Percentage of the steps of every flow that they must cover."),
         ("--min-slot-coverage", "Percentage of the slots that flows collect that must get a value."),
     ):
-        group.add_argument(flag, type=percentage, metavar="PERCENT", help=text)
+        group.add_argument(flag, type=values.percentage, metavar="PERCENT", help=text)
     group.add_argument(
-        "--min-command-count", type=count, metavar="N", help="How often every command of the prompt must occur."
+        "--min-command-count", type=values.count, metavar="N", help="How often every command of the prompt must occur."
     )
     group.add_argument(
         "--coverage-gate",
@@ -214,7 +228,7 @@ def add_suggestions(parser: ArgumentParser) -> None:
     group.add_argument(
         "--suggest",
         nargs="?",
-        type=wording,
+        type=values.wording,
         const="drafts",
         metavar="drafts|llm",
         help="Write E2E tests for what is not covered, in the folder `suggested` of the results: with messages drafted "
@@ -241,7 +255,7 @@ def thresholds_of(args: Namespace) -> Thresholds | None:
 def add_split(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("Train/validation split")
     group.add_argument(
-        "--train-frac", type=fraction, default=0.8, help="Part of the data to train on, above 0 and at most 1."
+        "--train-frac", type=values.fraction, default=0.8, help="Part of the data to train on, above 0 and at most 1."
     )
     formats = ["instruction", "conversational"]
     group.add_argument(
@@ -261,94 +275,3 @@ def add_split(parser: ArgumentParser) -> None:
         "kept on one side.",
     )
     group.add_argument("--strict", action="store_true", help="Refuse data in which the checks find a fault.")
-
-
-def num_rephrases(text: str) -> int:
-    number = _integer(text)
-    if not 0 <= number <= MAX_REPHRASES:
-        raise ArgumentTypeError(f"{number} is not between 0 and {MAX_REPHRASES}")
-    return number
-
-
-def positive_int(text: str) -> int:
-    number = _integer(text)
-    if number < 1:
-        raise ArgumentTypeError(f"{number} is not 1 or more")
-    return number
-
-
-def fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0 < number <= 1:
-        raise ArgumentTypeError(f"{text} is not above 0 and at most 1")
-    return number
-
-
-def wording(text: str) -> str:
-    if text not in ("drafts", "llm"):
-        hint = "A folder goes before --suggest, or write --suggest drafts."
-        raise ArgumentTypeError(f"'{text}' is neither drafts nor llm. {hint}")
-    return text
-
-
-def share(text: str) -> float:
-    number = _number(text)
-    if not 0 <= number <= 1:
-        raise ArgumentTypeError(f"{text} is not from 0 to 1")
-    return number
-
-
-def percentage(text: str) -> float:
-    number = _number(text.removesuffix("%").strip())
-    if 0 < number < 1:
-        raise ArgumentTypeError(f"{text} is a share; give a percentage, such as {100 * number:g}")
-    if not 0 <= number <= 100:
-        raise ArgumentTypeError(f"{text} is no percentage: a number from 0 to 100")
-    return number
-
-
-def count(text: str) -> int:
-    number = _integer(text)
-    if number < 0:
-        raise ArgumentTypeError(f"{number} is not 0 or more")
-    return number
-
-
-def price(text: str) -> float:
-    number = _number(text)
-    if not 0 <= number < float("inf"):
-        raise ArgumentTypeError(f"{text} is no price")
-    return number
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
-def port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise ArgumentTypeError(f"'{text}' is no port: a number from 0 to 65535")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ArgumentTypeError(f"'{text}' is no number of seconds")
-    return number

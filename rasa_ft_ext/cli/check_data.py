@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rasa_ft_ext.cli import arguments, output
+from rasa_ft_ext.cli import arguments, output, values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-length",
-        type=arguments.positive_int,
+        type=values.positive_int,
         metavar="N",
         help="Tokens that a row may have (default: the context of the base model).",
     )
@@ -79,8 +79,8 @@ def _print(report: CheckReport) -> None:
         for line in _lines(found):
             console.print(f"  {line}", markup=False, highlight=False)
         console.print(f"  -> {advice}\n", markup=False, highlight=False)
-    if report.diversity:
-        mean = sum(turn.diversity for turn in report.diversity) / len(report.diversity)
+    mean = report.average_diversity
+    if mean is not None:
         console.print(f"Rephrasings: diversity {mean:.2f} on average.", markup=False, highlight=False)
     if report.longest is not None:
         console.print(f"The longest row has {report.longest:,} tokens.", markup=False, highlight=False)
@@ -94,4 +94,4 @@ def _lines(found: Sequence[Finding]) -> list[str]:
         finding.text if str(finding.place) == "all rows" else f"{finding.place}: {finding.text}" for finding in found
     ]
     more = len(lines) - _SHOWN
-    return [*lines[:_SHOWN], f"... and {more} more; --json has all."] if more > 0 else lines
+    return [*lines[:_SHOWN], f"... and {more} more; see --json."] if more > 0 else lines

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rasa_ft_ext.cli import arguments
+from rasa_ft_ext.cli import arguments, values
 
 if TYPE_CHECKING:
     from rasa_ft_ext.connect.stage import ConnectSummary, Proposal
@@ -45,7 +45,7 @@ def _add_model(parser: ArgumentParser) -> None:
     group.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="Seconds that an answer may take.")
     group.add_argument(
         "--max-tokens",
-        type=arguments.positive_int,
+        type=values.positive_int,
         metavar="N",
         help="Most tokens of an answer (default: as many as in the evaluation).",
     )

@@ -5,16 +5,18 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rasa_ft_ext.cli import arguments, logs, output
+from rasa_ft_ext.cli import arguments, call_arguments, logs, output
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_workspace(parser)
     arguments.add_project(parser)
     arguments.add_student_prompt(parser)
+    arguments.add_redact(parser)
     arguments.add_review(parser)
-    arguments.add_concurrency(parser)
     arguments.add_assistant(parser, required=False)
+    arguments.add_concurrency(parser)
+    call_arguments.add_workers(parser)
 
 
 def run(args: Namespace) -> int:
@@ -31,8 +33,9 @@ def run(args: Namespace) -> int:
             model=args.model,
             endpoints=args.endpoints,
             student_prompt=args.student_prompt,
+            redact=args.redact,
             review=args.review,
-            concurrency=args.concurrency,
+            calls=call_arguments.call_options(args),
             sub_agents=args.sub_agents,
             remote_storage=args.remote_storage,
             force=args.force,

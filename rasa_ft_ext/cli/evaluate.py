@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rasa_ft_ext.cli import arguments, logs, output
+from rasa_ft_ext.cli import arguments, logs, output, values
 
 if TYPE_CHECKING:
     from rasa_ft_ext.evaluation import Evaluation
@@ -45,7 +45,7 @@ def _add_model(parser: ArgumentParser) -> None:
     group.add_argument(
         "--price",
         nargs=2,
-        type=arguments.price,
+        type=values.price,
         metavar=("PROMPT", "ANSWER"),
         default=(0.0, 0.0),
         help="What 1,000 tokens of prompts and of answers cost.",
@@ -66,7 +66,7 @@ def _add_measuring(parser: ArgumentParser) -> None:
         help="Run the E2E tests with the assistant's own LLM too, and compare.",
     )
     group.add_argument(
-        "--repeats", type=arguments.positive_int, default=1, metavar="N", help="Runs of each E2E test with each model."
+        "--repeats", type=values.positive_int, default=1, metavar="N", help="Runs of each E2E test with each model."
     )
 
 
@@ -78,7 +78,7 @@ def _add_thresholds(parser: ArgumentParser) -> None:
         ("--min-accuracy", None, "Share of validation examples that must get just the expected commands."),
         ("--margin", 0.05, "How much lower than the teacher's a pass rate may be to count as not worse."),
     ):
-        group.add_argument(flag, type=arguments.share, default=default, metavar="X", help=text)
+        group.add_argument(flag, type=values.share, default=default, metavar="X", help=text)
 
 
 def run(args: Namespace) -> int:

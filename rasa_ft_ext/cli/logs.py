@@ -26,12 +26,12 @@ def configure(args: Namespace) -> None:
 
 
 def _configure_from(path: Path) -> None:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from rasa_ft_ext.yaml_reading import read_yaml
 
+    content = read_yaml(path)
     try:
-        logging.config.dictConfig(YAML(typ="safe").load(path))
-    except (OSError, YAMLError, ValueError, TypeError, AttributeError, ImportError) as error:
+        logging.config.dictConfig(content)
+    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
         raise ConfigError(str(path), [f"This is no configuration of Python's logging: {error}"]) from error
 
 

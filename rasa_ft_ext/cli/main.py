@@ -38,6 +38,7 @@ TOOLS = {
     "monitor": "Compare what users say now with what the model was trained on, and draft tests of the worst.",
     "review": "Accept, reject or edit labels and rephrasings in the browser; the data is made with what was decided.",
     "report": "Write report.html anew: the data, the evaluation and what users say, on one page.",
+    "cache": "Say what is kept of the LLM answers that were paid for, or remove them.",
     "prompt-stats": "Count the tokens of the prompts, and how many of them a prefix cache can use again.",
     "scripted-llm": "Serve answers from a file as an OpenAI-compatible LLM, for demos and tests.",
 }

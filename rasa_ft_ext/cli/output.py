@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from rasa_ft_ext.cli import interruption
 from rasa_ft_ext.errors import CoverageError, RasaFtError
 from rasa_ft_ext.progress import Progress
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-INTERRUPTED = 130
+INTERRUPTED = interruption.INTERRUPTED
 
-# The sub-commands that find again what they had finished.
-_GO_ON = ("prepare-data", "annotate", "rephrase", "train", "sweep", "export")
+# The sub-commands that find again what they had finished: those that end at once, and others.
+_STOP_AT_ONCE = ("prepare-data", "annotate", "rephrase", "dataset", "split")
+_GO_ON = ("train", "sweep", "export")
 
 # What the figures of `prepare-data` are called on the screen; in the files they have the names that Rasa gives them.
 _WORDS = {
@@ -40,9 +42,14 @@ _WORDS = {
     "num_ft_data_points": "examples",
     "num_train_data_points": "examples to train on",
     "num_val_data_points": "examples to validate on",
+    "llm_usage": "answers that the data came from",
     "tokens": "tokens of an epoch",
     "computed_tokens": "of these computed",
 }
+
+
+class DryRun(Exception):
+    """What a dry run was asked for is shown; nothing else is to be done."""
 
 
 def guarded(run: Callable[[Namespace], int], args: Namespace, name: str) -> int:
@@ -55,14 +62,29 @@ def guarded(run: Callable[[Namespace], int], args: Namespace, name: str) -> int:
 
     Returns:
         The exit code: 0, 1 for a `RasaFtError`, 2 for one that says that coverage is too low, 130 when the user
-        interrupted.
+        interrupted, 143 when SIGTERM did.
     """
+    if name not in _STOP_AT_ONCE:
+        return _guarded(run, args, name)
+    with interruption.ended_by_signals(lambda: print(interruption.kept(args), file=sys.stderr)) as stop:
+        try:
+            return _guarded(run, args, name)
+        except KeyboardInterrupt:
+            stop.tell()
+    return stop.code
+
+
+def _guarded(run: Callable[[Namespace], int], args: Namespace, name: str) -> int:
     try:
         return run(args)
+    except DryRun:
+        return 0
     except RasaFtError as error:
         print_error(str(error))
         return 2 if isinstance(error, CoverageError) else 1
     except KeyboardInterrupt:
+        if name in _STOP_AT_ONCE:
+            raise
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one has nothing left to stop
         warnings.simplefilter("ignore")  # calls that were cut off are not worth a line each
         kept = "What was finished is kept: the same command goes on from there."
@@ -89,13 +111,14 @@ def print_summary(title: str, summary: BaseModel, folder: PurePath, shown: Shown
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(soft_wrap=True)
     fields = dict(summary)
     table = Table(title=title, title_justify="left", show_header=False)
     for name, value in fields.items():
         if isinstance(value, int | float | str | dict) and value != {}:
-            table.add_row(_words(name), _cell(value))
+            table.add_row(_words(name), Text(_cell(value)))  # a name may look like markup
     console.print(table)
     for name, value in fields.items():
         lines = [_line(entry) for entry in value] if isinstance(value, list | tuple) else []
@@ -136,6 +159,11 @@ class Shown(Progress):
         self.notes.append(text)
         self._print(text)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Draw nothing while the block runs, in which a person may be asked something."""
+        yield
+
     def _print(self, text: str) -> None:
         print(text, file=sys.stderr)
 
@@ -158,6 +186,14 @@ class _Bar(Shown):
         task = next(task for task in self._bars.tasks if task.id == self._task)
         speed = task.finished_speed or task.speed
         self._bars.update(self._task, rate=f"{speed:.1f}/s" if speed else "")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()
 
     def _print(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rasa_ft_ext.cli import arguments, logs, output
+from rasa_ft_ext.cli import arguments, call_arguments, confirming, logs, output
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -14,8 +14,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_project(parser)
     arguments.add_annotations(parser)
     arguments.add_student_prompt(parser)
+    arguments.add_redact(parser)
     arguments.add_review(parser)
-    arguments.add_concurrency(parser)
     arguments.add_assistant(parser)
     arguments.add_rephrasing(parser)
     arguments.add_variety(parser)
@@ -25,6 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="Stop before anything is paid for if the tests cover less than the recipe asks for (see check-coverage).",
     )
+    call_arguments.add_calls(parser)
 
 
 def run(args: Namespace) -> int:
@@ -47,13 +48,14 @@ def run(args: Namespace) -> int:
             seed=args.seed,
             near_duplicates=args.near_duplicates,
             strict=args.strict,
-            concurrency=args.concurrency,
+            calls=call_arguments.call_options(args),
             slot_values=args.slot_values,
             substitute_slots=args.substitute_slots,
             substitute_values=args.substitute_values,
             noise=args.noise,
             self_consistency=args.self_consistency,
             student_prompt=args.student_prompt,
+            redact=args.redact,
             review=args.review,
             annotations=args.annotations,
             llm_api_base=args.llm_api_base,
@@ -61,6 +63,7 @@ def run(args: Namespace) -> int:
             sub_agents=args.sub_agents,
             remote_storage=args.remote_storage,
             force=args.force,
+            confirm=confirming.confirm(args, shown),
             progress=shown,
         )
     output.print_summary("Fine-tuning data", summary, Path(args.project, args.out), shown)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rasa_ft_ext.cli import arguments, logs, output
+from rasa_ft_ext.cli import arguments, call_arguments, confirming, logs, output
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_workspace(parser)
     arguments.add_project(parser)
-    arguments.add_concurrency(parser)
     arguments.add_assistant(parser, required=False)
     arguments.add_rephrasing(parser)
     arguments.add_variety(parser)
     parser.add_argument(
         "--seed", type=int, default=42, help="Seed of substitution and noise: the same seed gives the same wordings."
     )
+    call_arguments.add_calls(parser)
 
 
 def run(args: Namespace) -> int:
@@ -42,10 +42,11 @@ def run(args: Namespace) -> int:
             self_consistency=args.self_consistency,
             seed=args.seed,
             llm_api_base=args.llm_api_base,
-            concurrency=args.concurrency,
+            calls=call_arguments.call_options(args),
             sub_agents=args.sub_agents,
             remote_storage=args.remote_storage,
             force=args.force,
+            confirm=confirming.confirm(args, shown),
             progress=shown,
         )
     output.print_summary("Rephrasings", summary, Path(args.project, out, REPHRASINGS), shown)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rasa_ft_ext.cli import arguments
+from rasa_ft_ext.cli import arguments, values
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("output", nargs="?", default="output", help="Folder with the results of the other commands.")
     arguments.add_project(parser)
     arguments.add_review(parser)
-    parser.add_argument("--port", type=arguments.port, default=0, help="Port to listen on; 0 picks a free one.")
+    parser.add_argument("--port", type=values.port, default=0, help="Port to listen on; 0 picks a free one.")
     parser.add_argument("--open", action="store_true", help="Open the page in a browser.")
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rasa_ft_ext.cli import arguments, output
+from rasa_ft_ext.cli import arguments, output, values
 
 if TYPE_CHECKING:
     from rasa_ft_ext.model_server.base import ModelServer
@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--dtype", choices=types, help="Type of the weights (default: that of the files).")
     group.add_argument(
         "--max-model-len",
-        type=arguments.positive_int,
+        type=values.positive_int,
         metavar="N",
         help="Most tokens of prompt and answer together (default: twice what the training's data needs).",
     )
@@ -66,14 +66,14 @@ def _add_engine(parser: ArgumentParser) -> None:
         help="More arguments for vLLM: everything behind this one, so put it last.",
     )
     group.add_argument(
-        "--timeout", type=arguments.seconds, default=600.0, metavar="SECONDS", help="Time that it has until it answers."
+        "--timeout", type=values.seconds, default=600.0, metavar="SECONDS", help="Time that it has until it answers."
     )
 
 
 def _add_address(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("Address")
     group.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
-    group.add_argument("--port", type=arguments.port, default=8000, help="Port to listen on; 0 picks a free one.")
+    group.add_argument("--port", type=values.port, default=8000, help="Port to listen on; 0 picks a free one.")
     group.add_argument(
         "--api-key-env",
         metavar="NAME",

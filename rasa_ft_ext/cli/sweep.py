@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rasa_ft_ext.cli import arguments, output, train
+from rasa_ft_ext.cli import output, train, values
 from rasa_ft_ext.train.libraries import require_libraries
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ NARROWEST = 104  # columns that the table is given in any case: narrower, it can
 def add_arguments(parser: ArgumentParser) -> None:
     train.add_rows(parser)
     parser.add_argument(
-        "--trials", type=arguments.positive_int, default=12, metavar="N", help="How many settings are tried."
+        "--trials", type=values.positive_int, default=12, metavar="N", help="How many settings are tried."
     )
     parser.add_argument(
         "--search",

@@ -15,7 +15,8 @@ could not be recorded, the original conversation is run again as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from rasa_ft_ext import commands as language
@@ -23,6 +24,7 @@ from rasa_ft_ext.assistant.base import Assistant
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import Annotation, Conversation, Example, RephrasedConversation, TestFile
 from rasa_ft_ext.dataset.recombine import Variant, variants
+from rasa_ft_ext.dataset.redacting import redact
 from rasa_ft_ext.prompts import render
 
 MadeBy = Literal["recorded", "rendered", "simulated"]
@@ -31,7 +33,8 @@ MadeBy = Literal["recorded", "rendered", "simulated"]
 class Maker:
     """Makes the examples of one conversation, with the student's template if there is one, and counts on the way.
 
-    `recombinations`, `simulated`, `diverged`, `left_out` and `unreadable` are those of `DatasetSummary`.
+    `recombinations`, `simulated`, `diverged`, `left_out`, `unreadable`, `masked` and `lost` are those of
+    `DatasetSummary`.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Maker:
         conversation: Conversation,
         rephrased: RephrasedConversation | None,
         labels: Mapping[int, tuple[Command, ...]] | None = None,
+        *,
+        redact: bool = False,
     ) -> None:
         self._assistant = assistant
         self._template = template
@@ -49,6 +54,7 @@ class Maker:
         self._conversation = conversation
         self._rephrased = rephrased
         self._labels = labels
+        self._redact = redact
         self._contested = {entry.turn for entry in rephrased.contested} if rephrased else set()
         self.examples: list[Example] = []
         self.unreadable: list[str] = []
@@ -56,6 +62,8 @@ class Maker:
         self.simulated = 0
         self.diverged = 0
         self.left_out = 0
+        self.masked: dict[str, int] = {}
+        self.lost: list[str] = []
 
     async def make(self) -> Maker:
         """Fill in `examples`, the original conversation's first; return itself."""
@@ -64,7 +72,18 @@ class Maker:
             prompts = await self._prompts(variant)
             for index, (prompt, made_by) in sorted(prompts.items()):
                 self._add(variant, index, prompt, made_by)
+        if self._redact:
+            found = redact(self.examples, public=self._own_texts(), read=self._assistant.read)
+            self.examples, self.masked, self.lost = found.examples, found.masked, found.lost
         return self
+
+    def _own_texts(self) -> Iterator[str]:
+        """What the assistant brings into the prompts, whoever talks to it."""
+        card = self._assistant.card
+        yield from (self._template or "", *card.flows.values(), *card.templates.values())
+        for _, turn in self._conversation.annotated:
+            assert turn.annotation is not None
+            yield json.dumps(turn.annotation.variables.get("available_flows"), ensure_ascii=False, indent=0)
 
     async def _prompts(self, variant: Variant) -> dict[int, tuple[str, MadeBy]]:
         found: dict[int, tuple[str, MadeBy]] = {}

@@ -14,10 +14,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import TemplateError
-
 from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard
-from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.errors import ConfigError, PromptError
 from rasa_ft_ext.prompts import RASA_VARIABLES, one_line, render, syntax_problem, variables_of
 from rasa_ft_ext.rows import shortened
 
@@ -121,10 +119,8 @@ def check_recordings(student: StudentPrompt, annotated: Iterable[AnnotatedFile])
 def _problem_with(student: StudentPrompt, variables: dict[str, object], messages: Sequence[str]) -> str | None:
     try:
         prompt = render(student.source, variables, messages)
-    except TemplateError as error:
-        return f"It cannot be rendered: {(error.message or type(error).__name__).rstrip('.')}."
-    except Exception as error:  # an expression of the template, such as a division by zero
-        return f"It cannot be rendered: {type(error).__name__}: {error}."
+    except PromptError as error:
+        return f"It cannot be rendered: {error}."
     if one_line(messages[-1]) not in prompt:
         return "The prompt does not show the user's message."
     return None

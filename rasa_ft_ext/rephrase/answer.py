@@ -11,6 +11,7 @@ that is lost costs little. Whether a wording is any good is for others to say.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -234,10 +235,15 @@ def _distinct(items: Sequence[str], message: str) -> tuple[str, ...]:
     kept = []
     for item in items:
         text = _cleaned(item)
-        if any(character.isalnum() for character in text) and _same(text) not in seen:
+        if any(character.isalnum() for character in text) and _is_typed(text) and _same(text) not in seen:
             seen.add(_same(text))
             kept.append(text)
     return tuple(kept)
+
+
+def _is_typed(text: str) -> bool:
+    """Whether a person may have typed it: no control characters, and no half ones, which no file can hold."""
+    return not any(unicodedata.category(sign) in ("Cc", "Cs") and sign != "\t" for sign in text)
 
 
 def _cleaned(item: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from rasa_ft_ext.assistant.base import Answer, Assistant
+from rasa_ft_ext.concurrency import in_order
 from rasa_ft_ext.conversation import Annotation, ContestedTurn, Conversation, Origin, Rephrasing
-from rasa_ft_ext.progress import Progress
-from rasa_ft_ext.rephrase.calls import call_all
+from rasa_ft_ext.errors import LLMError, LLMUnavailableError
 from rasa_ft_ext.rephrase.verdict import SlotValues, judge, unasked, undecided
 from rasa_ft_ext.rephrase.votes import Vote, against_recorded, vote
 
@@ -43,44 +44,52 @@ class Checked:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The assistant as one who is asked, so many times about each message, so many calls at a time."""
+    """The assistant as one who is asked, so many times about each message; `calls` lets so many ask at a time."""
 
     assistant: Assistant
     times: int
-    concurrency: int
-    progress: Progress
+    calls: AbstractAsyncContextManager[object]
 
-    async def judge(self, checks: Sequence[Check], what: str = "Checking rephrasings") -> list[Checked]:
-        """Ask about wordings, and judge them, in their order."""
+    async def judge(self, checks: Sequence[Check]) -> list[Checked]:
+        """Ask about wordings, and judge them, in their order.
+
+        Raises:
+            LLMUnavailableError: every further call would fail as well.
+        """
         asked = [(check.conversation, check.turn, check.text) for check in checks]
-        votes = await self._votes(asked, [check.annotation for check in checks], what)
+        votes = await self._votes(asked, [check.annotation for check in checks], first=0)
         return [Checked(check, self._verdict(check, found), found) for check, found in zip(checks, votes, strict=True)]
 
-    async def recall(self, conversations: Iterable[Conversation]) -> dict[tuple[str, int], Vote]:
-        """Ask about the original messages again; the votes by the conversation's id and the turn."""
-        turns = [
-            (conversation, index, turn.message, turn.annotation)
-            for conversation in conversations
-            for index, turn in conversation.annotated
-            if turn.annotation is not None
-        ]
-        asked = [(conversation, index, message) for conversation, index, message, _ in turns]
-        votes = await self._votes(asked, [annotation for *_, annotation in turns], "Asking about the messages again")
-        return {(conversation.id, index): found for (conversation, index, _), found in zip(asked, votes, strict=True)}
+    async def recall(self, conversation: Conversation) -> dict[int, Vote]:
+        """Ask about the original messages again; the votes by the turn.
+
+        Raises:
+            LLMUnavailableError: every further call would fail as well.
+        """
+        turns = [(index, turn.message, turn.annotation) for index, turn in conversation.annotated if turn.annotation]
+        asked = [(conversation, index, message) for index, message, _ in turns]
+        votes = await self._votes(asked, [annotation for *_, annotation in turns], first=1)  # 0 is the recorded answer
+        return {index: found for (index, *_), found in zip(turns, votes, strict=True)}
 
     async def _votes(
-        self, asked: Sequence[tuple[Conversation, int, str]], annotations: Sequence[Annotation], what: str
+        self, asked: Sequence[tuple[Conversation, int, str]], annotations: Sequence[Annotation], *, first: int
     ) -> list[Vote]:
-        async def ask(job: tuple[Conversation, int, str]) -> Answer:
-            return await self.assistant.ask(*job)
-
-        jobs = [job for job in asked for _ in range(self.times)]
-        self.progress.start(what, len(jobs))
-        results = await call_all(jobs, ask, concurrency=self.concurrency, progress=self.progress)
+        jobs = [(*job, sample) for job in asked for sample in range(first, first + self.times)]
+        results = await in_order(jobs, self._ask, limit=max(len(jobs), 1))
         return [
             vote(results[place * self.times : (place + 1) * self.times], annotation)
             for place, annotation in enumerate(annotations)
         ]
+
+    async def _ask(self, job: tuple[Conversation, int, str, int]) -> Answer | LLMError:
+        conversation, turn, message, sample = job
+        async with self.calls:
+            try:
+                return await self.assistant.ask(conversation, turn, message, sample=sample)
+            except LLMUnavailableError:
+                raise
+            except LLMError as error:
+                return error
 
     def _verdict(self, check: Check, found: Vote) -> Rephrasing:
         winner = found.winner
@@ -102,11 +111,11 @@ class Teacher:
         )
 
 
-def contested_turns(conversation: Conversation, votes: Mapping[tuple[str, int], Vote]) -> tuple[ContestedTurn, ...]:
+def contested_turns(conversation: Conversation, votes: Mapping[int, Vote]) -> tuple[ContestedTurn, ...]:
     """The turns whose own message is left out, as what was said to it again speaks against it."""
     contested = []
     for index, turn in conversation.annotated:
-        found = votes.get((conversation.id, index))
+        found = votes.get(index)
         reason = against_recorded(found, turn.annotation) if found and turn.annotation else None
         if found and reason:
             contested.append(ContestedTurn(turn=index, reason=reason, answers=found.texts))

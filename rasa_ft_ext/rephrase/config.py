@@ -18,13 +18,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateSyntaxError, meta
-from jinja2.sandbox import SandboxedEnvironment
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.errors import ConfigError, PromptError
 from rasa_ft_ext.llm.settings import LLMSettings, ModelGroups, has_key, resolve
+from rasa_ft_ext.prompts import compiled, variables_of
+from rasa_ft_ext.yaml_reading import read_yaml
 
 DEFAULT_LLM = {"provider": "openai", "model": "gpt-4.1-mini-2025-04-14"}
 
@@ -101,12 +98,7 @@ def read_config(
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(str(path), [f"it cannot be read: {error.strerror or error}"]) from error
-    except (UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(str(path), [f"it is not YAML: {error}"]) from error
+    content = read_yaml(path)
     if content is not None and not isinstance(content, dict):
         raise ConfigError(str(path), [f"it must be a mapping with the keys {' and '.join(_KEYS)}"])
     return content or {}
@@ -125,10 +117,10 @@ def _template(name: Any, path: Path | None, project: Path, problems: list[str], 
         return ""
     try:
         source = file.read_text(encoding="utf-8")
-        environment = SandboxedEnvironment()
-        used = meta.find_undeclared_variables(environment.parse(source)) - environment.globals.keys()
-    except TemplateSyntaxError as error:
-        problems.append(f"prompt_template: {file}, line {error.lineno}, is no jinja2: {error.message}")
+        compiled(source)
+        used = variables_of(source)
+    except PromptError as error:
+        problems.append(f"prompt_template: {file}: {str(error)[:1].lower()}{str(error)[1:]}")
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"prompt_template: {file} cannot be read: {error}")
     else:

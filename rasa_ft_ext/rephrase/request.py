@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
-
 from rasa_ft_ext import prompts
 from rasa_ft_ext.conversation import Conversation, Turn
-from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.errors import ConfigError, PromptError
 
 
 @dataclass(frozen=True)
@@ -27,18 +25,16 @@ class Request:
         return [self.conversation.turns[turn].message for turn in self.turns]
 
 
-def requests_for(conversations: Iterable[Conversation], num_rephrases: int, template: str) -> list[Request]:
-    """One request for each conversation that has something to rephrase.
+def request_for(conversation: Conversation, num_rephrases: int, template: str) -> Request | None:
+    """The request for a conversation; None where there is nothing to rephrase.
 
     Raises:
         ConfigError: the template fails while it is rendered.
     """
-    requests = []
-    for conversation in conversations:
-        turns = turns_to_rephrase(conversation)
-        if turns and num_rephrases > 0:
-            requests.append(Request(conversation, turns, _prompt(conversation, turns, num_rephrases, template)))
-    return requests
+    turns = turns_to_rephrase(conversation)
+    if not turns or num_rephrases == 0:
+        return None
+    return Request(conversation, turns, _prompt(conversation, turns, num_rephrases, template))
 
 
 def turns_to_rephrase(conversation: Conversation) -> tuple[int, ...]:
@@ -57,7 +53,7 @@ def _prompt(conversation: Conversation, turns: Sequence[int], num_rephrases: int
     }
     try:
         return prompts.render(template, variables, ())
-    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+    except PromptError as error:
         raise ConfigError("The rephraser's prompt template", [f"it cannot be rendered: {error}"]) from error
 
 

@@ -2,43 +2,41 @@
 
 For each conversation the rephraser's LLM is asked once, for all of its messages. Each wording is then put to the
 assistant in the place of the original message. All are kept: those that give the original's commands as passing, the
-others with the reason. A call that fails costs what it was made for and no more. `rasa_ft_ext.rephrase.variety` says
+others with the reason. `rasa_ft_ext.rephrase.one` does that for one conversation, `rasa_ft_ext.rephrase.variety` says
 where more wordings come from.
 
 The stage reads `1_command_annotations` and writes `2_rephrasings`: for every E2E test file a YAML file to look at and,
-beside it, the record that the later stages read. It knows neither Rasa nor where an LLM stands.
+beside it, the record that the later stages read. Each such pair is a part that a later run need not make again
+(`rasa_ft_ext.drafts`), and only the conversations under way are in memory. The stage knows neither Rasa nor where an
+LLM stands.
 """
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 from rasa_ft_ext import prompts
 from rasa_ft_ext.assistant.base import Assistant
-from rasa_ft_ext.conversation import (
-    AnnotatedFile,
-    Conversation,
-    RephrasedConversation,
-    RephrasedFile,
-    RephrasedTurn,
-    Rephrasing,
-    SparseRecord,
-)
-from rasa_ft_ext.errors import LLMAnswerError, LLMError
-from rasa_ft_ext.llm.base import LLM, Completion
+from rasa_ft_ext.concurrency import stream_groups
+from rasa_ft_ext.conversation import AnnotatedFile, Conversation, RephrasedFile, SparseRecord
+from rasa_ft_ext.drafts import Draft
+from rasa_ft_ext.llm.base import LLM
+from rasa_ft_ext.llm.usage import LLMUsage
 from rasa_ft_ext.progress import Progress
-from rasa_ft_ext.rephrase.answer import read_answer
-from rasa_ft_ext.rephrase.calls import call_all
-from rasa_ft_ext.rephrase.checking import Check, Checked, Teacher, contested_turns
+from rasa_ft_ext.records import as_json
+from rasa_ft_ext.rephrase.checking import Teacher
+from rasa_ft_ext.rephrase.counts import Counts, together
+from rasa_ft_ext.rephrase.hope import Hope, HopelessError
+from rasa_ft_ext.rephrase.one import Outcome, Rephraser
 from rasa_ft_ext.rephrase.output import shown
-from rasa_ft_ext.rephrase.request import Request, requests_for, turns_to_rephrase
-from rasa_ft_ext.rephrase.tokens import of_completions, of_votes
-from rasa_ft_ext.rephrase.variety import Variety, slipped, substituted
-from rasa_ft_ext.rephrase.verdict import CALL_FAILED, SlotValues, kind
-from rasa_ft_ext.rephrase.votes import Vote, agreement
+from rasa_ft_ext.rephrase.request import request_for
+from rasa_ft_ext.rephrase.values import SlotChoices
+from rasa_ft_ext.rephrase.variety import Variety
+from rasa_ft_ext.rephrase.verdict import SlotValues
 from rasa_ft_ext.teacher_agreement import TeacherAgreement
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
@@ -47,19 +45,16 @@ from rasa_ft_ext.workspace import (
     TIMINGS,
     Workspace,
     read_flow_map,
+    read_record,
     read_summary,
     record_path,
     write_json,
     write_record,
 )
-from rasa_ft_ext.yaml import write_yaml
+from rasa_ft_ext.yaml import to_yaml
 
 _SILENT = Progress()
 _NOTHING_BESIDES = Variety()
-_EXCERPT = 300
-
-Wordings = tuple[tuple[str, ...], ...]
-"""For each turn of a request, the wordings that the rephraser gave."""
 
 
 class RephraseSummary(SparseRecord):
@@ -67,10 +62,11 @@ class RephraseSummary(SparseRecord):
 
     `failed_calls` counts the calls to either LLM that failed; `reasons` says how many rephrasings failed for which
     kind of reason. `passing_by_origin` and `failing_by_origin`, with keys such as `noise: typo`, are there where not
-    all wordings are the rephraser's, `teacher` where the assistant's LLM was asked several times.
+    all wordings are the rephraser's, `teacher` where the assistant's LLM was asked several times. `llm_usage` is
+    what the answers of both LLMs took.
     """
 
-    optional = frozenset({"passing_by_origin", "failing_by_origin", "teacher"})
+    optional = frozenset({"passing_by_origin", "failing_by_origin", "teacher", "llm_usage"})
 
     conversations: int
     messages_to_rephrase: int
@@ -83,6 +79,7 @@ class RephraseSummary(SparseRecord):
     passing_by_origin: dict[str, int] | None = None
     failing_by_origin: dict[str, int] | None = None
     teacher: TeacherAgreement | None = None
+    llm_usage: tuple[LLMUsage, ...] = ()
 
 
 async def rephrase(
@@ -95,6 +92,7 @@ async def rephrase(
     slot_values: SlotValues = "own",
     variety: Variety = _NOTHING_BESIDES,
     concurrency: int = 16,
+    in_flight: int | None = None,
     notes: Sequence[str] = (),
     progress: Progress = _SILENT,
 ) -> RephraseSummary:
@@ -108,7 +106,8 @@ async def rephrase(
         template: The rephraser's prompt template, see `rasa_ft_ext.rephrase.config`.
         slot_values: What becomes of a wording that sets a slot to another value.
         variety: Where more wordings come from, and how often the assistant's LLM is asked about each.
-        concurrency: How many calls there may be at a time.
+        concurrency: How many conversations are under way at a time, and how many calls.
+        in_flight: How many conversations instead, with all of their calls at once: for LLMs that take many together.
         notes: What the summary shall say besides.
         progress: Is told how far the stage is.
 
@@ -117,186 +116,141 @@ async def rephrase(
 
     Raises:
         ConfigError: the template fails while it is rendered, or listed slot values do not fit the recording.
-        LLMUnavailableError: not a single call to one of the two LLMs got through.
+        LLMUnavailableError: one of the two LLMs cannot be reached any more; the test files that are done are kept.
         LLMError: no rephrasing came back; a LLMAnswerError where answers came and none could be read.
         WorkspaceError: there are no annotations, or the folder cannot be read or written.
     """
-    key = {
+    key = key_of(workspace, llm.settings, num_rephrases, template, slot_values, variety)
+    if workspace.is_done(REPHRASINGS, key):
+        return read_summary(workspace.folder(REPHRASINGS), RephraseSummary)
+    plan = _look(workspace, num_rephrases, template, variety)
+    calls: AbstractAsyncContextManager[object] = nullcontext() if in_flight else asyncio.Semaphore(max(concurrency, 1))
+    teacher = Teacher(assistant, variety.self_consistency, calls)
+    rephraser = Rephraser(llm, teacher, num_rephrases, template, slot_values, variety, plan.choices)
+    with workspace.resuming(REPHRASINGS, key) as draft:
+        await _make(workspace, draft, plan, rephraser, in_flight or max(concurrency, 1), progress)
+        counts = together(draft.note(name, Counts) for name in plan.files)
+        asked = counts.rephrasing.used("rephrase", llm.settings)
+        checked = counts.checking.used("validate", assistant.card.llm)
+        summary = summarise(counts, notes).model_copy(update={"llm_usage": (*asked, *checked)})
+        with draft.writing() as folder:
+            write_record(folder / SUMMARY, summary)
+            write_json(folder / TIMINGS, _timings(counts))
+    return summary
+
+
+def key_of(
+    workspace: Workspace,
+    llm: Mapping[str, Any],
+    num_rephrases: int,
+    template: str,
+    slot_values: SlotValues,
+    variety: Variety,
+) -> dict[str, Any]:
+    """What the rephrasings are made from; `llm` are the public settings of the rephraser's.
+
+    Raises:
+        WorkspaceError: there are no annotations.
+    """
+    return {
         "annotations": workspace.fingerprint(ANNOTATIONS),
         "num_rephrases": num_rephrases,
         "slot_values": slot_values,
         "template": prompts.template_id(template),
-        "llm": llm.settings,
+        "llm": llm,
         **variety.key(),
     }
-    if workspace.is_done(REPHRASINGS, key):
-        return read_summary(workspace.folder(REPHRASINGS), RephraseSummary)
-    files = workspace.annotations()
-    conversations = [conversation for file in files for conversation in file.conversations]
-    requests = requests_for(conversations, num_rephrases, template)
-    flow_map = read_flow_map(workspace.folder(ANNOTATIONS))
-    exchanged = list(substituted(conversations, flow_map, variety))  # tells what cannot work before anything is paid
-    times = [time.perf_counter()]
-    answers = await _ask_rephraser(requests, llm, concurrency, progress)
-    wordings = _read(requests, answers, num_rephrases)
-    times.append(time.perf_counter())
-    teacher = Teacher(assistant, variety.self_consistency, concurrency, progress)
-    checked = await teacher.judge(_new([*_checks(requests, wordings, slot_values), *exchanged]))
-    slips = _new(slipped(conversations, checked, variety, slot_values), checked)
-    checked += await teacher.judge(slips, "Checking noisy wordings") if slips else []
-    recalled = await teacher.recall(conversations) if variety.self_consistency > 1 else {}
-    times.append(time.perf_counter())
-    rephrased = _assembled(files, requests, wordings, checked, recalled)
-    summary = summarise(rephrased, notes, _agreement(variety.self_consistency, checked, recalled, rephrased))
-    with workspace.writing(REPHRASINGS, key) as folder:
-        for annotated, file in zip(files, rephrased, strict=True):
-            write_record(record_path(folder, file.file), file)
-            write_yaml(folder / file.file, shown(annotated, file))
-        write_record(folder / SUMMARY, summary)
-        seconds = [round(end - start, 3) for start, end in itertools.pairwise(times)]
-        spent = {"rephrasing": of_completions(answers), "checking": of_votes(checked, recalled)}
-        write_json(
-            folder / TIMINGS, {"rephrasing_seconds": seconds[0], "checking_seconds": seconds[1], "tokens": spent}
-        )
-    return summary
 
 
-def summarise(
-    files: Iterable[RephrasedFile], notes: Sequence[str] = (), teacher: TeacherAgreement | None = None
-) -> RephraseSummary:
-    """Count what is in the files."""
-    conversations = [conversation for file in files for conversation in file.conversations]
-    turns = [turn for conversation in conversations for turn in conversation.turns]
-    rephrasings = [rephrasing for turn in turns for rephrasing in turn.rephrasings]
-    reasons = Counter(kind(rephrasing) for rephrasing in rephrasings if not rephrasing.passed)
-    passing = Counter(entry.maker for entry in rephrasings if entry.passed)
-    failing = Counter(entry.maker for entry in rephrasings if not entry.passed)
-    by_others = {entry.origin for entry in rephrasings} - {"rephraser"}
+def summarise(counts: Counts, notes: Sequence[str] = ()) -> RephraseSummary:
+    """The numbers of all conversations together."""
+    passing, failing = sum(counts.passing.values()), sum(counts.failing.values())
+    by_others = {*counts.passing, *counts.failing} - {"rephraser"}
     return RephraseSummary(
-        conversations=len(conversations),
-        messages_to_rephrase=len(turns),
-        rephrasings=len(rephrasings),
-        passing=passing.total(),
-        failing=failing.total(),
-        failed_calls=sum(entry.problem is not None for entry in conversations) + reasons[CALL_FAILED],
-        reasons=dict(sorted(reasons.items())),
-        notes=(*notes, *(teacher.notes if teacher else ())),
-        passing_by_origin=dict(sorted(passing.items())) if by_others else None,
-        failing_by_origin=dict(sorted(failing.items())) if by_others else None,
-        teacher=teacher,
+        conversations=counts.conversations,
+        messages_to_rephrase=counts.messages,
+        rephrasings=passing + failing,
+        passing=passing,
+        failing=failing,
+        failed_calls=counts.failed_calls,
+        reasons=counts.reasons,
+        notes=(*notes, *(counts.teacher.notes if counts.teacher else ())),
+        passing_by_origin=counts.passing if by_others else None,
+        failing_by_origin=counts.failing if by_others else None,
+        teacher=counts.teacher,
     )
 
 
-async def _ask_rephraser(
-    requests: Sequence[Request], llm: LLM, concurrency: int, progress: Progress
-) -> list[Completion | LLMError]:
-    async def ask(request: Request) -> Completion:
-        return await llm.complete(request.prompt)
+@dataclass(frozen=True)
+class _Plan:
+    """The test files with the number of their conversations, in order, and what is known of all of them beforehand."""
 
-    progress.start("Rephrasing conversations", len(requests))
-    return await call_all(requests, ask, concurrency=concurrency, progress=progress)
+    files: dict[str, int]
+    choices: SlotChoices | None
 
 
-def _read(
-    requests: Sequence[Request], answers: Sequence[Completion | LLMError], num_rephrases: int
-) -> dict[str, Wordings | LLMError]:
-    """For each conversation's id the wordings, or why there are none."""
-    wordings: dict[str, Wordings | LLMError] = {}
-    for request, answer in zip(requests, answers, strict=True):
-        if isinstance(answer, LLMError):
-            wordings[request.conversation.id] = answer
-        else:
-            wordings[request.conversation.id] = read_answer(answer.text, request.messages, num_rephrases)
-    if requests and not any(any(found) for found in wordings.values() if not isinstance(found, LLMError)):
-        raise _nothing_read(answers)
-    return wordings
+def _look(workspace: Workspace, num_rephrases: int, template: str, variety: Variety) -> _Plan:
+    """Go through all conversations once; tells what cannot work before anything is paid for."""
+    files: dict[str, int] = {}
+
+    def conversations() -> Iterator[Conversation]:
+        for file in workspace.annotations():
+            files[file.source.file] = len(file.conversations)
+            for conversation in file.conversations:
+                request_for(conversation, num_rephrases, template)
+                yield conversation
+
+    flow_map = read_flow_map(workspace.folder(ANNOTATIONS))
+    if variety.substitute_slots:
+        return _Plan(files, SlotChoices(conversations(), flow_map, variety.values))
+    for _ in conversations():
+        pass
+    return _Plan(files, None)
 
 
-def _nothing_read(answers: Sequence[Completion | LLMError]) -> LLMError:
-    answered = [answer for answer in answers if isinstance(answer, Completion)]
-    if not answered:
-        return LLMError(f"All {len(answers)} calls to the rephraser failed. The first one: {answers[0]}")
-    return LLMAnswerError(
-        f"No rephrasing could be read from what the rephraser said ({len(answered)} of {len(answers)} calls were "
-        "answered). Name a more capable LLM or another prompt template with --rephrase-config, or go on without "
-        f"rephrasings with --num-rephrases 0. The first answer begins: {answered[0].text[:_EXCERPT]!r}"
-    )
+async def _make(
+    workspace: Workspace, draft: Draft, plan: _Plan, rephraser: Rephraser, in_flight: int, progress: Progress
+) -> None:
+    """Make the parts that are not done."""
+    # What failed for good in a run that ended early may go well now; all else of it is in the cache.
+    draft.forget([name for name in draft.done if draft.note(name, Counts).failed_calls])
+    draft.expect(len(plan.files))
+    hope = Hope(draft.note(name, Counts) for name in draft.done)
+    progress.start("Rephrasing conversations", sum(plan.files.values()))
+    progress.step(sum(plan.files[name] for name in draft.done))
+
+    def each(outcome: Outcome) -> None:
+        progress.step()
+        hope.note(outcome)
+
+    groups = stream_groups(_files(workspace, draft, plan), rephraser.rephrase, limit=in_flight, each=each)
+    try:
+        async with aclosing(groups) as results:
+            async for file, found in results:
+                _add(draft, file, found)
+        hope.check()
+    except HopelessError as hopeless:
+        draft.forget(draft.done)  # none of it is worth keeping
+        raise hopeless.error from hopeless
 
 
-def _checks(
-    requests: Sequence[Request], wordings: Mapping[str, Wordings | LLMError], slot_values: SlotValues
-) -> Iterator[Check]:
-    for request in requests:
-        found = wordings[request.conversation.id]
-        if isinstance(found, LLMError):
-            continue
-        for turn, texts in zip(request.turns, found, strict=True):
-            annotation = request.conversation.turns[turn].annotation
-            for text in texts:
-                if annotation is not None:
-                    yield Check(request.conversation, turn, annotation, text, slot_values)
+def _files(workspace: Workspace, draft: Draft, plan: _Plan) -> Iterator[tuple[AnnotatedFile, tuple[Conversation, ...]]]:
+    for name in plan.files:
+        if name not in draft.done:
+            file = read_record(record_path(workspace.folder(ANNOTATIONS), name), AnnotatedFile)
+            yield file, file.conversations
 
 
-def _new(checks: Iterable[Check], before: Sequence[Checked] = ()) -> list[Check]:
-    """The checks whose wording is neither the turn's own nor there already: each is asked about once."""
-    seen = {(entry.check.conversation.id, entry.check.turn, entry.check.text) for entry in before}
-    kept = []
-    for check in checks:
-        place = (check.conversation.id, check.turn, check.text)
-        if place not in seen and check.text != check.conversation.turns[check.turn].message:
-            seen.add(place)
-            kept.append(check)
-    return kept
+def _add(draft: Draft, annotated: AnnotatedFile, found: Sequence[Outcome]) -> None:
+    name = annotated.source.file
+    record = RephrasedFile(file=name, conversations=tuple(outcome.rephrased for outcome in found))
+    files = {record_path(draft.folder, name): as_json(record), draft.folder / name: to_yaml(shown(annotated, record))}
+    draft.add(name, files, together(outcome.counts for outcome in found))
 
 
-def _assembled(
-    files: Sequence[AnnotatedFile],
-    requests: Sequence[Request],
-    wordings: Mapping[str, Wordings | LLMError],
-    checked: Sequence[Checked],
-    recalled: Mapping[tuple[str, int], Vote],
-) -> list[RephrasedFile]:
-    asked = {request.conversation.id for request in requests}
-    verdicts: dict[tuple[str, int], list[Rephrasing]] = {}
-    for entry in checked:
-        verdicts.setdefault((entry.check.conversation.id, entry.check.turn), []).append(entry.rephrasing)
-
-    def turn_of(conversation: Conversation, turn: int, problem: str | None) -> RephrasedTurn:
-        found = tuple(verdicts.get((conversation.id, turn), ()))
-        is_missed = conversation.id in asked and not problem and all(entry.origin != "rephraser" for entry in found)
-        missing = "the rephraser's answer holds no rephrasing of this message" if is_missed else None
-        message = conversation.turns[turn].message
-        return RephrasedTurn(turn=turn, message=message, rephrasings=found, problem=missing)
-
-    def one(conversation: Conversation) -> RephrasedConversation:
-        failed = wordings.get(conversation.id)
-        problem = f"the rephraser's LLM: {failed}" if isinstance(failed, LLMError) else None
-        turns = [
-            turn_of(conversation, turn, problem)
-            for turn in turns_to_rephrase(conversation)
-            if conversation.id in asked or (conversation.id, turn) in verdicts
-        ]
-        contested = contested_turns(conversation, recalled)
-        return RephrasedConversation(id=conversation.id, turns=tuple(turns), problem=problem, contested=contested)
-
-    return [
-        RephrasedFile(file=file.source.file, conversations=tuple(one(entry) for entry in file.conversations))
-        for file in files
-    ]
-
-
-def _agreement(
-    times: int,
-    checked: Sequence[Checked],
-    recalled: Mapping[tuple[str, int], Vote],
-    rephrased: Iterable[RephrasedFile],
-) -> TeacherAgreement | None:
-    if times == 1:
-        return None
-    contested = [
-        f"{conversation.id}, message {turn.turn + 1}: {turn.reason}"
-        for file in rephrased
-        for conversation in file.conversations
-        for turn in conversation.contested
-    ]
-    return agreement(times, [entry.vote for entry in checked], list(recalled.values()), contested)
+def _timings(counts: Counts) -> dict[str, object]:
+    return {
+        "rephrasing_seconds": round(counts.rephrasing_seconds, 3),
+        "checking_seconds": round(counts.checking_seconds, 3),
+        "tokens": {"rephrasing": counts.rephrasing.model_dump(), "checking": counts.checking.model_dump()},
+    }

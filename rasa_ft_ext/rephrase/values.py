@@ -8,17 +8,15 @@ lists them.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from rasa_ft_ext.conversation import Conversation, Turn
 from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.flow_map import FlowMap
 from rasa_ft_ext.places import NO_VALUES, places_of
+from rasa_ft_ext.yaml_reading import read_yaml
 
 
 def read_values(path: Path) -> dict[str, tuple[str, ...]]:
@@ -27,12 +25,7 @@ def read_values(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         ConfigError: it cannot be read, or does not look like that; names every problem.
     """
-    try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(str(path), [f"it cannot be read: {error.strerror or error}"]) from error
-    except (UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(str(path), [f"it is not YAML: {error}"]) from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise ConfigError(str(path), ["it must map slots to lists of values, such as `city: [Basel, Zurich]`"])
     problems = []
@@ -58,19 +51,22 @@ class SlotChoices:
     """
 
     def __init__(
-        self, conversations: Sequence[Conversation], flow_map: FlowMap | None, listed: Mapping[str, tuple[str, ...]]
+        self, conversations: Iterable[Conversation], flow_map: FlowMap | None, listed: Mapping[str, tuple[str, ...]]
     ) -> None:
-        self._allowed = _allowed(conversations)
-        for mapped in flow_map.slots if flow_map else ():
-            values = dict.fromkeys(value for value in mapped.values if value.casefold() not in NO_VALUES)
-            self._allowed |= {mapped.name: values} if values else {}
+        self._allowed: dict[str, dict[str, None]] = {}
         self._seen: dict[str, dict[str, None]] = {}
-        known = {*self._allowed, *(slot.name for slot in (flow_map.slots if flow_map else ()))}
+        known = {slot.name for slot in (flow_map.slots if flow_map else ())}
         for turn in (turn for conversation in conversations for _, turn in conversation.annotated):
+            for slot, value in _allowed(turn):
+                self._allowed.setdefault(slot, {})[value] = None
             for slot, value in set_slots(turn):
                 known.add(slot)
                 if turn.typed and len(places_of(value, turn.message)) == 1:
                     self._seen.setdefault(slot, {})[value] = None
+        for mapped in flow_map.slots if flow_map else ():
+            values = dict.fromkeys(value for value in mapped.values if value.casefold() not in NO_VALUES)
+            self._allowed |= {mapped.name: values} if values else {}
+        known |= self._allowed.keys()
         self._listed = listed
         problems = [f"no test sets or offers a slot {slot!r}" for slot in listed if slot not in known]
         problems += [
@@ -94,20 +90,13 @@ def set_slots(turn: Turn) -> Iterator[tuple[str, str]]:
             yield command.args[0], command.args[1]
 
 
-def _allowed(conversations: Iterable[Conversation]) -> dict[str, dict[str, None]]:
-    """The allowed values that the recorded template variables name, by slot."""
-    allowed: dict[str, dict[str, None]] = {}
-    for conversation in conversations:
-        for _, turn in conversation.annotated:
-            variables = turn.annotation.variables if turn.annotation else {}
-            flows = variables.get("available_flows") or ()
-            for slot in (
-                *_dicts(variables.get("flow_slots")),
-                *(s for f in _dicts(flows) for s in _dicts(f.get("slots"))),
-            ):
-                for value in _listed(slot.get("allowed_values")):
-                    allowed.setdefault(str(slot.get("name")), {})[value] = None
-    return allowed
+def _allowed(turn: Turn) -> Iterator[tuple[str, str]]:
+    """The slots with the allowed values that the recorded template variables name."""
+    variables = turn.annotation.variables if turn.annotation else {}
+    flows = variables.get("available_flows") or ()
+    for slot in (*_dicts(variables.get("flow_slots")), *(s for f in _dicts(flows) for s in _dicts(f.get("slots")))):
+        for value in _listed(slot.get("allowed_values")):
+            yield str(slot.get("name")), value
 
 
 def _dicts(value: Any) -> Iterator[dict[str, Any]]:

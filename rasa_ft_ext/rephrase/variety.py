@@ -11,7 +11,6 @@ from typing import Any
 
 from rasa_ft_ext.conversation import Conversation
 from rasa_ft_ext.errors import ConfigError
-from rasa_ft_ext.flow_map import FlowMap
 from rasa_ft_ext.rephrase.checking import Check, Checked
 from rasa_ft_ext.rephrase.noise import Noise, noisy, read_noise
 from rasa_ft_ext.rephrase.request import turns_to_rephrase
@@ -83,34 +82,26 @@ def read_variety(
     return Variety(substitute_slots, values or {}, kinds, self_consistency, seed)
 
 
-def substituted(conversations: Sequence[Conversation], flow_map: FlowMap | None, variety: Variety) -> Iterator[Check]:
-    """The wordings with other slot values of all conversations; each must give just the exchanged commands.
-
-    Raises:
-        ConfigError: a slot or value that a person listed does not fit the recording.
-    """
-    if not variety.substitute_slots:
-        return
-    choices = SlotChoices(conversations, flow_map, variety.values)
-    for conversation in conversations:
-        taken: set[str] = set()
-        for index in turns_to_rephrase(conversation):
-            random = Random(f"{variety.seed} {conversation.id} {index}")
-            chosen = substitutions(conversation, index, choices, variety.substitute_slots, random, taken)
-            taken |= {found.value for found in chosen}
-            for found in chosen:
-                yield Check(
-                    conversation, index, found.annotation, found.text, "strict", origin="substitution", differs=True
-                )
+def substituted(conversation: Conversation, choices: SlotChoices, variety: Variety) -> Iterator[Check]:
+    """The wordings of a conversation with other slot values; each must give just the exchanged commands."""
+    taken: set[str] = set()
+    for index in turns_to_rephrase(conversation):
+        random = Random(f"{variety.seed} {conversation.id} {index}")
+        chosen = substitutions(conversation, index, choices, variety.substitute_slots, random, taken)
+        taken |= {found.value for found in chosen}
+        for found in chosen:
+            yield Check(
+                conversation, index, found.annotation, found.text, "strict", origin="substitution", differs=True
+            )
 
 
 def slipped(
-    conversations: Sequence[Conversation], checked: Sequence[Checked], variety: Variety, slot_values: SlotValues
+    conversation: Conversation, checked: Sequence[Checked], variety: Variety, slot_values: SlotValues
 ) -> Iterator[Check]:
     """Noisy copies of a share of the messages and passing wordings; each must give the commands of what it copies."""
     if variety.noise is None:
         return
-    for base, values in (*_originals(conversations), *_passing(checked, slot_values)):
+    for base, values in (*_originals(conversation), *_passing(checked, slot_values)):
         random = Random(f"{variety.seed} {base.conversation.id} {base.turn} {base.text}")
         if random.random() < variety.noise.share:
             copy = noisy(base.text, values, variety.noise, random)
@@ -123,13 +114,12 @@ _Base = tuple[Check, list[str]]
 """What a noisy copy is made of: the wording with what it must give, and the values that must stay readable."""
 
 
-def _originals(conversations: Sequence[Conversation]) -> Iterator[_Base]:
-    for conversation in conversations:
-        for index in turns_to_rephrase(conversation):
-            turn = conversation.turns[index]
-            if turn.annotation is not None:
-                values = [value for _, value in set_slots(turn)]
-                yield Check(conversation, index, turn.annotation, turn.message, "strict"), values
+def _originals(conversation: Conversation) -> Iterator[_Base]:
+    for index in turns_to_rephrase(conversation):
+        turn = conversation.turns[index]
+        if turn.annotation is not None:
+            values = [value for _, value in set_slots(turn)]
+            yield Check(conversation, index, turn.annotation, turn.message, "strict"), values
 
 
 def _passing(checked: Sequence[Checked], slot_values: SlotValues) -> Iterator[_Base]:

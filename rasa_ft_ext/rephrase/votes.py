@@ -98,5 +98,23 @@ def agreement(
     )
 
 
+def combined(found: Sequence[TeacherAgreement]) -> TeacherAgreement | None:
+    """What several counts come to together; None where there is none."""
+    if not found:
+        return None
+    answers, minority = sum(entry.answers for entry in found), sum(entry.minority_answers for entry in found)
+    return TeacherAgreement(
+        times=found[0].times,
+        messages=sum(entry.messages for entry in found),
+        answers=answers,
+        split_messages=sum(entry.split_messages for entry in found),
+        minority_answers=minority,
+        disagreement=round(minority / answers, 4) if answers else 0.0,
+        no_majority=sum(entry.no_majority for entry in found),
+        unasked=sum(entry.unasked for entry in found),
+        contested=tuple(text for entry in found for text in entry.contested),
+    )
+
+
 def _told(commands: Sequence[Command]) -> str:
     return " ".join(map(str, commands)) or NOTHING

@@ -34,7 +34,7 @@ def test_recorded_annotations_are_taken_over_as_if_the_tests_had_run(tmp_path: P
 
     summary = copy_annotations(workspace, folder)
 
-    assert workspace.annotations() == [CARS, HOTELS]
+    assert list(workspace.annotations()) == [CARS, HOTELS]
     assert workspace.card() == Workspace(tmp_path / "recorded").card()
     assert summary == AnnotateSummary(
         tests=4,
@@ -93,7 +93,7 @@ def test_another_recording_is_refused_and_force_takes_it(tmp_path: Path) -> None
         copy_annotations(workspace, other)
     copy_annotations(Workspace(tmp_path / "output", force=True), other)
 
-    assert workspace.annotations() == [HOTELS]
+    assert list(workspace.annotations()) == [HOTELS]
 
 
 def test_what_a_recording_took_is_no_part_of_what_is_taken_over(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_record_cannot_write_outside_of_the_workspace(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="leads out of"):
         copy_annotations(Workspace(tmp_path / "output"), folder)
     assert not list(tmp_path.rglob("escaped*"))
-    assert list((tmp_path / "output").iterdir()) == []
+    assert not (tmp_path / "output").exists()
 
 
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: folder.mkdir()])

@@ -113,7 +113,7 @@ async def test_tests_that_failed_beside_others_run_again_alone(tmp_path: Path) -
     assert runner.begun == ["a", "flaky", "shaky", "b", "flaky", "shaky"]
     assert runner.beside == [1, 2, 3, 4, 1, 1]
     assert (summary.tests, summary.passed, summary.failed) == (4, 4, ())
-    names = [entry.name for entry in Workspace(tmp_path).annotations()[0].conversations]
+    names = [entry.name for entry in next(iter(Workspace(tmp_path).annotations())).conversations]
     assert names == ["a", "flaky", "shaky", "b"]
 
 
@@ -154,7 +154,7 @@ async def test_the_order_is_that_of_the_tests(tmp_path: Path) -> None:
 
     await annotated(tmp_path, *[test_of(conversation(said(name, CAR), name=name)) for name in names])
 
-    assert [entry.name for entry in Workspace(tmp_path).annotations()[0].conversations] == names
+    assert [entry.name for entry in next(iter(Workspace(tmp_path).annotations())).conversations] == names
     assert [entry["original_test_case"] for entry in read_yaml(tmp_path, "cars.yml")["conversations"]] == [
         "cars.yml::z",
         "cars.yml::a",
@@ -171,7 +171,7 @@ async def test_failed_tests_are_listed_with_their_reasons(tmp_path: Path) -> Non
     assert summary.failed == tuple(failing)
     assert read_yaml(tmp_path, FAILED_TESTS) == [entry.model_dump() for entry in failing]
     assert read_yaml(tmp_path, SUMMARY)["failed"] == [entry.model_dump() for entry in failing]
-    assert Workspace(tmp_path).annotations()[0].failed == tuple(failing)
+    assert next(iter(Workspace(tmp_path).annotations())).failed == tuple(failing)
 
 
 async def test_no_failed_test_is_an_empty_list(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ async def test_all_conversations_of_a_file_stand_in_its_one_yaml(tmp_path: Path)
     assert [entry["original_test_case"] for entry in read_yaml(tmp_path, "cars.yml")["conversations"]] == [
         booking.id for booking in bookings
     ]
-    assert Workspace(tmp_path).annotations()[0].conversations == tuple(bookings)
+    assert next(iter(Workspace(tmp_path).annotations())).conversations == tuple(bookings)
 
 
 async def test_files_of_one_name_in_two_folders_do_not_overwrite_each_other(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ async def test_a_test_file_may_have_the_name_of_one_of_the_stages_own_files(tmp_
     summary = await annotated(tmp_path, test_of(booking))
 
     assert read_yaml(tmp_path, file)["conversations"][0]["original_test_case"] == booking.id
-    assert Workspace(tmp_path).annotations()[0].conversations == (booking,)
+    assert next(iter(Workspace(tmp_path).annotations())).conversations == (booking,)
     assert await annotated(tmp_path, test_of(booking)) == summary
 
 
@@ -357,7 +357,9 @@ async def test_the_summary_counts_user_messages_by_what_can_be_made_of_them(tmp_
         to_rephrase=1,
         not_annotated={"answered without the LLM": 2, "no command could be read from the LLM's answer": 2},
         failed=(FLAKY,),
+        llm_usage=summary.llm_usage,
     )
+    assert [(usage.stage, usage.calls) for usage in summary.llm_usage] == [("annotate", 2)]
 
 
 # The stage as a whole

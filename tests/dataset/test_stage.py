@@ -105,7 +105,7 @@ async def test_a_conversation_that_is_not_rephrased_gives_its_original_examples(
         1: prompt("book a car", "to Basel"),
         2: prompt("book a car", "to Basel", "a big one"),
     }
-    assert len(workspace.examples()) == 3
+    assert len(list(workspace.examples())) == 3
 
 
 async def test_the_history_of_later_prompts_has_the_rephrased_messages(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ async def test_an_example_says_where_it_comes_from(tmp_path: Path) -> None:
 
     await dataset(workspace, FakeAssistant())
 
-    assert workspace.examples()[4] == Example(
+    assert list(workspace.examples())[4] == Example(
         test="cars.yml::books a car",
         turn=1,
         step=3,
@@ -157,8 +157,8 @@ async def test_completions_are_written_in_the_syntax_of_the_assistant(tmp_path: 
 
     await dataset(workspace, FakeAssistant(card=assistant_card(syntax="v2")))
 
-    assert workspace.examples()[0].completion == "start flow book_car\nset slot city Basel"
-    assert workspace.examples()[0].syntax == "v2"
+    assert next(iter(workspace.examples())).completion == "start flow book_car\nset slot city Basel"
+    assert next(iter(workspace.examples())).syntax == "v2"
 
 
 async def test_commands_that_the_assistant_threw_away_are_not_learned(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ async def test_recorded_annotations_are_enough(tmp_path: Path) -> None:
     await dataset(live, FakeAssistant(card=card))
     await dataset(recorded, RecordedAssistant(card))
 
-    assert recorded.examples() == live.examples()
+    assert list(recorded.examples()) == list(live.examples())
 
 
 FOUR_TURNS = conversation(said("to Basel", BASEL), said("a big one", BIG), said("a car", CAR), said("yes", CAR))
@@ -294,7 +294,7 @@ async def test_a_turn_keeps_its_own_wording_and_label_whatever_the_history_shows
 
     await dataset(workspace, FakeAssistant(Simulation({}, diverged=0)))
 
-    last = workspace.examples()[-1]
+    last = list(workspace.examples())[-1]
     assert last.prompt == prompt("book a car", "to Basel", "small")
     assert last.completion == "SetSlot(size, small)"
 
@@ -365,7 +365,7 @@ async def test_another_test_that_gave_an_example_in_many_variants_is_named_once(
 
     await dataset(workspace, FakeAssistant())
 
-    assert workspace.examples()[0].also_in == (other.id,)
+    assert next(iter(workspace.examples())).also_in == (other.id,)
 
 
 async def test_a_duplicate_within_a_test_names_no_other_test(tmp_path: Path) -> None:
@@ -519,7 +519,7 @@ async def test_an_error_of_the_assistant_leaves_nothing_half_written(tmp_path: P
     assert contents(tmp_path) == before
 
 
-async def test_progress_counts_the_conversations(tmp_path: Path) -> None:
+async def test_progress_counts_the_test_files(tmp_path: Path) -> None:
     class Told(Progress):
         def __init__(self) -> None:
             self.told: list[tuple[str, int]] = []
@@ -534,7 +534,7 @@ async def test_progress_counts_the_conversations(tmp_path: Path) -> None:
 
     await dataset(workspace_of(tmp_path, OTHER_CITY), FakeAssistant(), progress=progress)
 
-    assert progress.told == [("Making examples", 1), ("step", 1)]
+    assert progress.told == [("Making examples of test files", 1), ("step", 0), ("step", 1)]
 
 
 async def test_the_summary_is_what_was_counted(tmp_path: Path) -> None:

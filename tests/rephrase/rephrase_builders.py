@@ -99,9 +99,7 @@ class FakeRephraser(LLM):
     def settings(self) -> dict[str, Any]:
         return {"model": self._name}
 
-    async def complete(
-        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
-    ) -> Completion:
+    async def complete(self, prompt: str, *, sample: int = 0, readable: Readable | None = None) -> Completion:
         self.prompts.append(prompt)
         await asyncio.sleep(0)
         return Completion(self._reply(prompt))
