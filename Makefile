@@ -60,7 +60,7 @@ $(BASE)/.installed: pyproject.toml constraints.txt
 	$(call environment,$(BASE),dev)
 
 $(FULL)/.installed: pyproject.toml constraints.txt
-	$(call environment,$(FULL),rasa$(comma)train$(comma)dev)
+	$(call environment,$(FULL),rasa$(comma)train$(comma)ray$(comma)dev)
 
 $(TRAIN)/.installed: pyproject.toml constraints.txt
 	$(call environment,$(TRAIN),train)

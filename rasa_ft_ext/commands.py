@@ -14,6 +14,7 @@ the assistant knows their form.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable
 from typing import Literal
@@ -241,6 +242,13 @@ def same_commands(one: Iterable[Command], other: Iterable[Command]) -> bool:
     """Whether Rasa would do the same for both: the place of a `SetSlot` among the others does not matter."""
     one, other = tuple(one), tuple(other)
     return difference(one, other) is None and value_difference(one, other) is None
+
+
+def effect(commands: Iterable[Command]) -> str:
+    """What Rasa would do for an answer, as a text to be compared: two are equal just where `same_commands` holds."""
+    commands = tuple(commands)
+    others = [command.model_dump() for command in _without_slots(commands)]
+    return json.dumps([others, sorted(_slots(commands).items())])
 
 
 def _without_slots(commands: Iterable[Command]) -> list[Command]:

@@ -4,6 +4,7 @@
     ├── ConfigError                 settings that cannot work: all problems of one file or call at once
     ├── TestSuiteError              E2E tests that are missing or do not fit Rasa's schema
     ├── AssistantError              the assistant cannot be loaded, or is of a kind that cannot be learned from
+    ├── PromptError                 a prompt template is broken, or does what a template must not
     ├── MissingExtraError           an optional dependency is not installed
     ├── TrainingError               a model cannot be loaded, trained or saved
     │   └── ParityError             the model that was saved does not answer as the trained one does
@@ -16,6 +17,7 @@
     ├── ConnectError                the assistant's files cannot be changed, or should not be
     └── LLMError                    a call to an LLM failed
         ├── LLMUnavailableError     nobody answers, or the key is refused: every further call would fail as well
+        │   └── BudgetError         the next call would cost more than the run may pay, or than was agreed to
         └── LLMAnswerError          an answer came, but it is of no use
 
 Whoever catches `RasaFtError` sees each mistake of a user and no bug: a bug keeps its own type and its traceback.
@@ -51,6 +53,10 @@ class TestSuiteError(RasaFtError):
 
 class AssistantError(RasaFtError):
     """The assistant cannot be loaded, or is of a kind that cannot be learned from."""
+
+
+class PromptError(RasaFtError):
+    """A prompt template is broken, or does what a template must not."""
 
 
 class MissingExtraError(RasaFtError):
@@ -102,6 +108,10 @@ class LLMError(RasaFtError):
 
 class LLMUnavailableError(LLMError):
     """Nobody answers at the address, or the key is refused: every further call would fail as well."""
+
+
+class BudgetError(LLMUnavailableError):
+    """The next call would cost more than the run may pay, or more than anybody agreed to."""
 
 
 class LLMAnswerError(LLMError):

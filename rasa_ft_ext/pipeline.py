@@ -7,8 +7,10 @@ once. Relative paths start from the project's folder.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import dataclasses
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,8 +22,11 @@ from rasa_ft_ext.conversation import AssistantCard
 from rasa_ft_ext.errors import AssistantError, ConfigError, MissingExtraError, RasaFtError
 from rasa_ft_ext.evaluation import Side
 from rasa_ft_ext.llm.base import LLM
-from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.llm.batch_client import check_provider
+from rasa_ft_ext.llm.opening import Calls
+from rasa_ft_ext.llm.options import CallOptions
 from rasa_ft_ext.llm.settings import LLMSettings, read_model_groups, resolve
+from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rephrase.config import RephraseConfig, read_config
 from rasa_ft_ext.split.stage import TESTS
 from rasa_ft_ext.split.suite import WITH_STUBS
@@ -30,6 +35,7 @@ from rasa_ft_ext.workspace import SPLIT, Workspace, read_annotations, read_card
 if TYPE_CHECKING:
     from rasa_ft_ext.rasa_pro.assistant import RasaAssistant
     from rasa_ft_ext.rasa_pro.suite import Suite
+    from rasa_ft_ext.workers.assistant import WorkersAssistant
 
 Found = TypeVar("Found")
 
@@ -104,6 +110,37 @@ class Place:
             stubbed=stubbed,
         )
 
+    def open_shared(
+        self, calls: Calls, *, stubbed: bool, progress: Progress | None = None
+    ) -> RasaAssistant | WorkersAssistant:
+        """Load the trained assistant, with its workers if there are to be some.
+
+        Args:
+            calls: What the calls of its LLM go through, and how many workers there are.
+            stubbed: Its tests stub their custom actions.
+            progress: Is told how far it is.
+
+        Raises:
+            MissingExtraError: Rasa is not installed, or Ray is not.
+            AssistantError: it cannot be loaded.
+        """
+        _require_rasa()
+        from rasa_ft_ext.rasa_pro.workers import load_shared
+
+        return load_shared(
+            self.project,
+            self.model or "models",
+            self.endpoints,
+            sub_agents=self._sub_agents(),
+            remote_storage=self.remote_storage,
+            stubbed=stubbed,
+            gateway=calls.gateway,
+            timeout=calls.options.timeout,
+            workers=calls.options.workers,
+            backend=calls.options.backend,
+            progress=progress,
+        )
+
     def _sub_agents(self) -> str | None:
         """The folder of the sub-agents; most assistants have none, so the default one need not be there."""
         if self.sub_agents is None:
@@ -111,17 +148,26 @@ class Place:
         folder = self.path(self.sub_agents)
         return str(folder) if folder.exists() or self.sub_agents != SUB_AGENTS else None
 
-    def open_for(self, workspace: Workspace, llm: LLMSettings | None, concurrency: int) -> Assistant:
+    def open_for(
+        self,
+        workspace: Workspace,
+        calls: Calls,
+        llm: LLMSettings | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Assistant:
         """The assistant of the workspace's annotations: the trained one if there is a model, else as recorded.
 
         Args:
             workspace: Holds the annotations.
+            calls: What the calls of its LLM go through.
             llm: How the LLM of the recorded assistant is reached; None where it is not asked.
-            concurrency: How many calls of that LLM may be under way at a time.
+            progress: Is told how far it is.
         """
         if self.model is None:
-            return recorded_assistant(workspace.card(), llm, concurrency)
-        assistant = self.load(stubbed=any(file.source.stub_custom_actions for file in workspace.annotations()))
+            return recorded_assistant(workspace.card(), llm, calls)
+        stubbed = any(file.source.stub_custom_actions for file in workspace.annotations())
+        assistant = self.open_shared(calls, stubbed=stubbed, progress=progress)
         if assistant.card.fingerprint != workspace.card().fingerprint:
             asyncio.run(assistant.close())
             raise AssistantError(
@@ -129,6 +175,13 @@ class Place:
                 f"{assistant.card.model}. Give that model with --model, or run `rasa-ft annotate` again."
             )
         return assistant
+
+    def call_options(self, calls: CallOptions | None, concurrency: int | None) -> CallOptions:
+        """What was said about calls: in all, or about concurrency alone; with the whole path of the cache."""
+        options = calls or CallOptions()
+        if concurrency is not None:
+            options = dataclasses.replace(options, concurrency=concurrency)
+        return dataclasses.replace(options, cache=self.path(options.cache) if options.cache is not None else None)
 
     def rephraser(self, config: str | Path | None, assistant_llm: Mapping[str, Any] | None) -> RephraseConfig:
         """Read how user messages are rephrased, and by which LLM."""
@@ -153,13 +206,27 @@ def at(config: Mapping[str, Any], api_base: str | None) -> dict[str, Any]:
     return {**kept, "api_base": api_base}
 
 
-def recorded_assistant(card: AssistantCard, llm: LLMSettings | None, concurrency: int) -> RecordedAssistant:
-    return RecordedAssistant(card, LiteLLM(llm, concurrency=concurrency) if llm else None)
+def recorded_assistant(card: AssistantCard, llm: LLMSettings | None, calls: Calls) -> RecordedAssistant:
+    return RecordedAssistant(card, calls.llm(llm, "validate") if llm else None)
+
+
+def batched_llm(card: AssistantCard, calls: Calls) -> LLMSettings | None:
+    """How the LLM of a loaded assistant is asked in batches; None where calls are made one by one.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
+    if calls.batches is None:
+        return None
+    settings = resolve(card.llm, {}, "the assistant's LLM, in batches")
+    check_provider(settings)
+    return settings
 
 
 def recorded_card(folder: Path) -> AssistantCard:
     """What was recorded of the assistant, when the annotations in the folder can all be read."""
-    read_annotations(folder)
+    for _ in read_annotations(folder):
+        pass
     return read_card(folder)
 
 
@@ -185,14 +252,15 @@ class Problems:
     def options(
         self,
         *,
-        concurrency: int = 1,
+        calls: CallOptions | None = None,
         num_rephrases: int = 0,
         train_frac: float = 1,
         output_format: str = OUTPUT_FORMATS[0],
         slot_values: str = SLOT_VALUES[0],
     ) -> None:
         """Look at what the command line's parser has looked at, for those who call the API."""
-        self.unless(concurrency >= 1, f"concurrency is {concurrency}; it must be 1 or more.")
+        for problem in calls.problems() if calls else ():
+            self.unless(False, problem)
         within = 0 <= num_rephrases <= MAX_REPHRASES
         self.unless(within, f"num_rephrases is {num_rephrases}; it must be from 0 to {MAX_REPHRASES}.")
         self.unless(0 < train_frac <= 1, f"train_frac is {train_frac}; it must be above 0 and at most 1.")
@@ -225,6 +293,16 @@ def outside_loop(work: Callable[[], Found]) -> Found:
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(work).result()
     return work()
+
+
+@contextmanager
+def closed_on_error(assistant: Assistant) -> Iterator[None]:
+    """Close an assistant where the block fails; must be left outside of an event loop."""
+    try:
+        yield
+    except BaseException:
+        asyncio.run(assistant.close())
+        raise
 
 
 def run_with(assistant: Assistant, work: Coroutine[Any, Any, Found], *llms: LLM) -> Found:

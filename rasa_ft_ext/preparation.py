@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rasa_ft_ext.annotate.recorded import copy_annotations
 from rasa_ft_ext.annotate.stage import AnnotateSummary, annotate
@@ -15,10 +14,24 @@ from rasa_ft_ext.conversation import AssistantCard
 from rasa_ft_ext.coverage.stage import judge_before_paying
 from rasa_ft_ext.dataset.stage import dataset
 from rasa_ft_ext.dataset.student import StudentPrompt, check_recordings, check_variables, read_student_prompt
-from rasa_ft_ext.errors import RasaFtError
-from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.estimation import Rephrasing
+from rasa_ft_ext.forecast import Forecast
+from rasa_ft_ext.llm.base import LLM
+from rasa_ft_ext.llm.estimate import Confirm
+from rasa_ft_ext.llm.opening import Calls, open_calls
+from rasa_ft_ext.llm.options import CallOptions
 from rasa_ft_ext.llm.secrets import without_secrets
-from rasa_ft_ext.pipeline import Place, Problems, at, recorded_assistant, recorded_card, recorded_llm, run_with
+from rasa_ft_ext.pipeline import (
+    Place,
+    Problems,
+    at,
+    batched_llm,
+    closed_on_error,
+    recorded_assistant,
+    recorded_card,
+    recorded_llm,
+    run_with,
+)
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rephrase.config import RephraseConfig
 from rasa_ft_ext.rephrase.stage import RephraseSummary, rephrase
@@ -29,6 +42,9 @@ from rasa_ft_ext.results import PrepareDataSummary, check_results, summarise, wr
 from rasa_ft_ext.review.place import check_labels, read_review
 from rasa_ft_ext.split.stage import NearDuplicates, OutputFormat, split
 from rasa_ft_ext.workspace import Workspace, read_annotations
+
+if TYPE_CHECKING:
+    from rasa_ft_ext.rasa_pro.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -45,18 +61,20 @@ class Preparation:
     seed: int
     near_duplicates: NearDuplicates
     strict: bool
-    concurrency: int
+    calls: CallOptions
     slot_values: SlotValues
     substitute_slots: int
     substitute_values: str | Path | None
     noise: str | None
     self_consistency: int
     student_prompt: str | Path | None
+    redact: bool
     review: str | Path | None
     annotations: str | Path | None
     llm_api_base: str | None
     require_coverage: bool
     force: bool
+    confirm: Confirm | None
     progress: Progress
 
     def run(self) -> PrepareDataSummary:
@@ -73,26 +91,36 @@ class Preparation:
         student = problems.attempt(self._student)
         problems.report()
         assert suite is not None
-        assistant = self.place.load(stubbed=any(file.stub_custom_actions for file in suite.files))
-        try:
+        with open_calls(self.calls, workspace.root, self.progress) as calls:
+            return self._run_tests(workspace, calls, suite, student)
+
+    def _run_tests(
+        self, workspace: Workspace, calls: Calls, suite: Suite, student: StudentPrompt | None
+    ) -> PrepareDataSummary:
+        stubbed = any(file.stub_custom_actions for file in suite.files)
+        assistant = self.place.open_shared(calls, stubbed=stubbed, progress=self.progress)
+        with closed_on_error(assistant):
+            teacher = batched_llm(assistant.card, calls)
             config = self.place.rephraser(self.rephrase_config, assistant.card.llm)
             if student is not None:
                 check_variables(student, assistant.card)
-        except RasaFtError:
-            asyncio.run(assistant.close())
-            raise
+            asked = self._asked(calls, assistant.card, config)
+            Forecast(workspace, calls, self.confirm).of_tests(suite.files, suite.tests, assistant, asked)
 
         async def annotated() -> AnnotateSummary:
-            return await annotate(
+            summary = await annotate(
                 workspace,
                 assistant,
                 suite.files,
                 suite.tests,
-                concurrency=self.concurrency,
+                concurrency=self.calls.concurrency,
                 progress=self.progress,
             )
+            if teacher is not None:
+                calls.gather(teacher)
+            return summary
 
-        return self._finish(workspace, assistant, config, student, annotated)
+        return self._finish(workspace, calls, assistant, config, student, annotated)
 
     def _recorded(self, workspace: Workspace, annotations: str | Path) -> PrepareDataSummary:
         folder = self.place.path(annotations)
@@ -107,12 +135,25 @@ class Preparation:
         problems.report()
         assert card is not None
         assert config is not None
-        summary = copy_annotations(workspace, folder)
+        with open_calls(self.calls, workspace.root, self.progress) as calls:
+            Forecast(workspace, calls, self.confirm).of_annotations(folder, self._asked(calls, card, config))
+            summary = copy_annotations(workspace, folder)
 
-        async def annotated() -> AnnotateSummary:
-            return summary
+            async def annotated() -> AnnotateSummary:
+                return summary
 
-        return self._finish(workspace, recorded_assistant(card, llm, self.concurrency), config, student, annotated)
+            return self._finish(workspace, calls, recorded_assistant(card, llm, calls), config, student, annotated)
+
+    def _asked(self, calls: Calls, card: AssistantCard, config: RephraseConfig) -> Rephrasing:
+        return Rephrasing(
+            card,
+            config,
+            self.num_rephrases,
+            self.slot_values,
+            self._variety(),
+            calls.ledger.prices,
+            batch=self.calls.mode == "batch",
+        )
 
     def _student(self) -> StudentPrompt | None:
         return read_student_prompt(self.student_prompt, self.place.project) if self.student_prompt else None
@@ -134,7 +175,7 @@ class Preparation:
     def _problems(self) -> Problems:
         problems = Problems("prepare-data")
         problems.options(
-            concurrency=self.concurrency,
+            calls=self.calls,
             num_rephrases=self.num_rephrases,
             train_frac=self.train_frac,
             output_format=self.output_format,
@@ -151,15 +192,17 @@ class Preparation:
     def _finish(
         self,
         workspace: Workspace,
+        calls: Calls,
         assistant: Assistant,
         config: RephraseConfig,
         student: StudentPrompt | None,
         annotated: Callable[[], Awaitable[AnnotateSummary]],
     ) -> PrepareDataSummary:
-        llm = LiteLLM(config.llm, concurrency=self.concurrency)
+        llm = calls.llm(config.llm, "rephrase")
 
         async def stages() -> PrepareDataSummary:
             of_annotate = await annotated()
+            calls.ledger.stage = "validate"
             judge_before_paying(workspace, self.progress, required=self.require_coverage)
             if student is not None:
                 check_recordings(student, workspace.annotations())  # before anything is paid for
@@ -169,8 +212,9 @@ class Preparation:
                 workspace,
                 assistant,
                 student=student,
+                redact=self.redact,
                 review=self._review(),
-                concurrency=self.concurrency,
+                concurrency=self.calls.concurrency,
                 progress=self.progress,
             )
             of_split = split(
@@ -183,7 +227,15 @@ class Preparation:
                 review=self._review(),
                 progress=self.progress,
             )
-            return summarise(of_annotate, of_rephrase, of_dataset, of_split, Path(self.out))
+            return summarise(
+                of_annotate,
+                of_rephrase,
+                of_dataset,
+                of_split,
+                Path(self.out),
+                prices=calls.ledger.prices,
+                batch=self.calls.mode == "batch",
+            )
 
         summary = run_with(assistant, stages(), llm)
         write_results(workspace.root, self._parameters(config), summary)
@@ -191,7 +243,7 @@ class Preparation:
         return summary
 
     async def _rephrase(
-        self, workspace: Workspace, assistant: Assistant, config: RephraseConfig, llm: LiteLLM
+        self, workspace: Workspace, assistant: Assistant, config: RephraseConfig, llm: LLM
     ) -> RephraseSummary:
         return await rephrase(
             workspace,
@@ -201,7 +253,8 @@ class Preparation:
             template=config.template,
             slot_values=self.slot_values,
             variety=self._variety(),
-            concurrency=self.concurrency,
+            concurrency=self.calls.concurrency,
+            in_flight=self.calls.in_flight,
             notes=config.notes if self.num_rephrases else (),
             progress=self.progress,
         )
@@ -223,7 +276,7 @@ class Preparation:
             "seed": self.seed,
             "near_duplicates": self.near_duplicates,
             "strict": self.strict,
-            "concurrency": self.concurrency,
+            "concurrency": self.calls.concurrency,
             "slot_values": self.slot_values,
             "student_prompt": str(self.student_prompt) if self.student_prompt else None,
             "annotations": str(self.annotations) if self.annotations is not None else None,
@@ -232,8 +285,15 @@ class Preparation:
         }
         if self._variety() != Variety(seed=self.seed):
             parameters |= {name: str(v) if isinstance(v, Path) else v for name, v in self._of_variety().items()}
+        if self.redact:
+            parameters["redact"] = True
         if self.review is not None:
             parameters["review"] = str(self.review)
+        if self.calls.mode != "calls":
+            parameters["llm_mode"] = self.calls.mode
+        if self.calls.price_per_1k is not None:  # the summary's prices depend on it
+            given = self.calls.price_per_1k
+            parameters["price_per_1k"] = given if isinstance(given, str) else list(given)
         plain: dict[str, Any] = without_secrets(parameters)
         return plain
 

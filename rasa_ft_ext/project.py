@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.yaml_reading import MOST_BYTES, compose_yaml, load_yaml, told, too_long
 
 CONFIG, ENDPOINTS = "config.yml", "endpoints.yml"
 MODEL_GROUP = "model_group"
@@ -166,9 +166,12 @@ def read_yaml_file(path: Path) -> YamlFile:
     if not path.exists():
         return YamlFile(path, b"", "", None, {}, exists=False)
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as stream:
+            raw = stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(str(path), [f"{path} cannot be read: {error.strerror or error}."]) from error
+    if len(raw) > MOST_BYTES:
+        raise ConfigError(str(path), [f"{path}: {too_long(path, MOST_BYTES)}."])
     return parse_yaml(path, raw)
 
 
@@ -180,10 +183,12 @@ def parse_yaml(path: Path, raw: bytes) -> YamlFile:
     """
     try:
         text = raw.removeprefix(codecs.BOM_UTF8).decode("utf-8")
-        root = YAML(typ="rt", pure=True).compose(text)
-        data = YAML(typ="safe", pure=True).load(text)
-    except (UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(str(path), [f"{path} cannot be read as one YAML document: {error}"]) from error
+        root = compose_yaml(text)
+        data = load_yaml(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [f"{path} cannot be read as one YAML document: it is not UTF-8"]) from error
+    except YAMLError as error:
+        raise ConfigError(str(path), [f"{path} cannot be read as one YAML document: {told(error)}"]) from None
     if data is None:
         return YamlFile(path, raw, text, None, {})
     if not isinstance(root, MappingNode):

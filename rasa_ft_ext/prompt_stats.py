@@ -128,7 +128,7 @@ def prompt_stats(
         ConfigError: a template or the tokenizer cannot be used.
         MissingExtraError: a template of Rasa's was asked for, which is not installed.
     """
-    annotated = workspace.annotations()
+    annotated = list(workspace.annotations())
     notes: list[str] = []
     asked, left_out = in_order_of_arrival(annotated)
     if not asked:

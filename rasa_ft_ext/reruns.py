@@ -12,6 +12,9 @@ from typing import TypeVar
 from rasa_ft_ext.concurrency import in_order
 from rasa_ft_ext.progress import Progress
 
+BESIDE = "Running E2E tests"
+AGAIN = "Running failed tests again, alone"
+
 Test = TypeVar("Test")
 Outcome = TypeVar("Outcome")
 
@@ -24,7 +27,7 @@ async def run_beside_then_alone(
     failed: Callable[[Outcome], bool],
     concurrency: int,
     progress: Progress,
-    what: str = "Running E2E tests",
+    what: str = BESIDE,
 ) -> list[Outcome]:
     """Run all tests; return their outcomes in their order.
 
@@ -42,13 +45,17 @@ async def run_beside_then_alone(
     places = [index for index, outcome in enumerate(outcomes) if failed(outcome)]
     if concurrency == 1 or not places:
         return outcomes
-    progress.start("Running failed tests again, alone", len(places))
+    progress.start(AGAIN, len(places))
     alone = await in_order(
         [(tests[index], outcomes[index]) for index in places], lambda pair: again(*pair), limit=1, done=progress.step
     )
     for index, outcome in zip(places, alone, strict=True):
         outcomes[index] = outcome
-    passed = sum(not failed(outcome) for outcome in alone)
+    tell_of_flaky(progress, sum(not failed(outcome) for outcome in alone))
+    return outcomes
+
+
+def tell_of_flaky(progress: Progress, passed: int) -> None:
+    """Tell how many tests failed only beside others, if any did."""
     if passed:
         progress.note(f"{passed} tests failed beside others and passed alone; they may share a file or a database.")
-    return outcomes

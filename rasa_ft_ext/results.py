@@ -15,6 +15,9 @@ from rasa_ft_ext.conversation import FailedTest, Record
 from rasa_ft_ext.dataset.stage import DatasetSummary
 from rasa_ft_ext.errors import ForeignResultsError
 from rasa_ft_ext.files import write_whole
+from rasa_ft_ext.llm.cost import IN_BATCHES
+from rasa_ft_ext.llm.prices import Prices, dollars
+from rasa_ft_ext.llm.usage import LLMUsage
 from rasa_ft_ext.rephrase.stage import RephraseSummary
 from rasa_ft_ext.split.summary import SplitSummary
 from rasa_ft_ext.workspace import MANIFEST, STAGES, Workspace
@@ -24,9 +27,20 @@ PARAMETERS = "params.yaml"
 RESULT_SUMMARY = "result_summary.yaml"
 
 
+class PricedUsage(LLMUsage):
+    """What the answers of one model took that were used in one stage, with their price in dollars, None if unknown."""
+
+    price: float | None
+
+    def __str__(self) -> str:
+        tokens = f"{self.prompt_tokens:,} tokens in, {self.completion_tokens:,} out"
+        return f"{self.stage}, {self.model}: {self.calls:,} answers, {tokens}, price: {dollars(self.price)}"
+
+
 class PrepareDataSummary(Record):
     """What `prepare-data` made; the first nine numbers have the names that Rasa gives them.
 
+    `llm_usage` is what the answers took that the data came from, whenever they were paid for.
     `failed_tests` gave no data, each with its reason. `notes` is what a person should know of the run. The rest is what
     each stage reported. `out` is the folder as it was given.
     """
@@ -40,6 +54,7 @@ class PrepareDataSummary(Record):
     num_ft_data_points: int
     num_train_data_points: int
     num_val_data_points: int
+    llm_usage: tuple[PricedUsage, ...]
     not_annotated: dict[str, int]
     failed_tests: tuple[FailedTest, ...]
     notes: tuple[str, ...]
@@ -51,9 +66,26 @@ class PrepareDataSummary(Record):
 
 
 def summarise(
-    annotate: AnnotateSummary, rephrase: RephraseSummary, dataset: DatasetSummary, split: SplitSummary, out: Path
+    annotate: AnnotateSummary,
+    rephrase: RephraseSummary,
+    dataset: DatasetSummary,
+    split: SplitSummary,
+    out: Path,
+    *,
+    prices: Prices,
+    batch: bool = False,
 ) -> PrepareDataSummary:
-    """Put the reports of the four stages together."""
+    """Put the reports of the four stages together.
+
+    Args:
+        annotate: The report of `annotate`.
+        rephrase: The report of `rephrase`.
+        dataset: The report of `dataset`.
+        split: The report of `split`.
+        out: The folder as it was given.
+        prices: What tokens cost.
+        batch: Whether the calls that can be made in batches were.
+    """
     return PrepareDataSummary(
         num_input_e2e_tests=annotate.tests,
         num_annotated_conversations=annotate.passed,
@@ -64,6 +96,7 @@ def summarise(
         num_ft_data_points=dataset.examples,
         num_train_data_points=split.train_examples,
         num_val_data_points=split.val_examples,
+        llm_usage=tuple(_priced(entry, prices, batch) for entry in (*annotate.llm_usage, *rephrase.llm_usage)),
         not_annotated=annotate.not_annotated,
         failed_tests=annotate.failed,
         notes=(*rephrase.notes, *dataset.notes, *split.notes),
@@ -73,6 +106,12 @@ def summarise(
         split=split,
         out=out,
     )
+
+
+def _priced(usage: LLMUsage, prices: Prices, batch: bool) -> PricedUsage:
+    tokens = (usage.prompt_tokens, usage.completion_tokens)
+    cost = prices.cost(usage.model, *tokens, batch=batch and usage.stage in IN_BATCHES)
+    return PricedUsage(**usage.model_dump(), price=None if cost is None else round(cost, 6))
 
 
 def check_results(workspace: Workspace) -> None:
@@ -97,6 +136,11 @@ def write_results(root: Path, parameters: Mapping[str, Any], summary: PrepareDat
     Raises:
         WorkspaceError: the folder cannot be written.
     """
-    told: Any = {"annotate": {"failed"}, "rephrase": {"notes"}, "split": {"notes"}, "out": True}
+    told: Any = {
+        "annotate": {"failed", "llm_usage"},
+        "rephrase": {"notes", "llm_usage"},
+        "split": {"notes"},
+        "out": True,
+    }
     write_whole(root / PARAMETERS, to_yaml({"parameters": parameters}))
     write_whole(root / RESULT_SUMMARY, to_yaml(summary.model_dump(mode="json", exclude=told)))

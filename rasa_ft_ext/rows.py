@@ -9,7 +9,7 @@ Every row of a file is read, or all that cannot be are named.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ TRAIN_ROWS, VALIDATION_ROWS = "ft_splits/train.jsonl", "ft_splits/val.jsonl"
 """Where `split` puts the rows of both sides, in its folder."""
 
 _SHOWN = 20
+_MARK = b"\xef\xbb\xbf"  # of UTF-8, at the beginning of a file
 _ROLES = ("system", "user", "assistant")
 
 
@@ -46,21 +47,51 @@ def read_rows(file: Path, *, may_be_empty: bool = False) -> list[Row]:
     Raises:
         ConfigError: the file or rows of it cannot be read, or there are none; names every line.
     """
+    return [row for _, row in stored_rows(file, may_be_empty=may_be_empty)]
+
+
+def stored_rows(file: Path, *, may_be_empty: bool = False) -> Iterator[tuple[int, Row]]:
+    """The rows of a file one after the other, each with its place: where its line begins, in bytes.
+
+    Raises:
+        ConfigError: as for `read_rows`; at the end, when all lines have been looked at.
+    """
+    reading = _Reading(file.name)
+    found, place = False, 0
     try:
-        content = file.read_bytes()
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                row = reading.row(number, line) if line.removeprefix(_MARK).strip() else None
+                if row is not None:
+                    found = True
+                    yield place, row
+                place += len(line)
     except OSError as error:
         raise ConfigError(str(file), [f"It cannot be read: {error.strerror or error}."]) from error
-    reading = _Reading(file.name)
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            reading.add(number, line)
-    if not reading.rows and not reading.problems and not may_be_empty:
+    if not found and not reading.problems and not may_be_empty:
         reading.problems.append(
             "There are no rows to train on. Look at the summaries of the stages that made the file, or give another."
         )
     if reading.problems:
         raise ConfigError(str(file), shortened(reading.problems))
-    return reading.rows
+
+
+def row_at(file: Path, place: int) -> Row:
+    """The row at a place that `stored_rows` gave; the name that it has says nothing of its line.
+
+    Raises:
+        ConfigError: it cannot be read any more.
+    """
+    reading = _Reading(file.name)
+    try:
+        with file.open("rb") as lines:
+            lines.seek(place)
+            row = reading.row(0, lines.readline())
+    except OSError as error:
+        raise ConfigError(str(file), [f"It cannot be read: {error.strerror or error}."]) from error
+    if row is None:
+        raise ConfigError(str(file), ["It was changed while it was read."])
+    return row
 
 
 def shortened(problems: Sequence[str]) -> list[str]:
@@ -74,17 +105,17 @@ class _Problem(Exception):
 
 
 class _Reading:
-    """Collects the rows of one file, and the problems of all lines."""
+    """Reads the rows of one file, and collects the problems of all lines."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._format: tuple[str, int] | None = None
-        self.rows: list[Row] = []
         self.problems: list[str] = []
 
-    def add(self, number: int, line: bytes) -> None:
+    def row(self, number: int, line: bytes) -> Row | None:
+        """The row in a line; None where there is none, and what is wrong is noted."""
         try:
-            value = _parsed(line)
+            value = _parsed(line.removeprefix(_MARK) if number < 2 else line)
             found = _format(value)
             if self._format is None:
                 self._format = (found, number)
@@ -93,8 +124,8 @@ class _Reading:
             messages, completion = _of_messages(value) if found == "messages" else _of_prompt(value)
         except _Problem as problem:
             self.problems.append(f"Line {number} {problem}.")
-        else:
-            self.rows.append(Row(f"{self._name} line {number}", messages, completion))
+            return None
+        return Row(f"{self._name} line {number}", messages, completion)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

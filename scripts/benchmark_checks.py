@@ -31,7 +31,7 @@ from rasa_ft_ext.workspace import DATASET, EXAMPLES, MANIFEST, SPLIT, Manifest, 
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "assistant_example"
 SYLLABLES = [first + second for first in "bdfgklmnprst" for second in ("a", "e", "i", "o", "u", "an", "er", "il")]
-READ = "import sys; from rasa_ft_ext.workspace import Workspace; Workspace(sys.argv[1]).examples()"
+READ = "import sys; from rasa_ft_ext.workspace import Workspace; sum(1 for _ in Workspace(sys.argv[1]).examples())"
 CHECK = "import sys; from rasa_ft_ext.cli.main import main; main(sys.argv[1:])"
 PEAK = "print(open('/proc/self/status').read())"
 
@@ -84,7 +84,7 @@ def grown(output: Path, folder: Path, rows: int) -> Workspace:
     workspace = Workspace(shutil.copytree(output, folder, dirs_exist_ok=True))
     shutil.rmtree(workspace.folder(SPLIT))
     key = read_record(workspace.folder(DATASET) / MANIFEST, Manifest).key
-    examples = workspace.examples()
+    examples = list(workspace.examples())
     with workspace.writing(DATASET, key) as draft:
         more = islice(_in_other_words(examples), rows)
         write_jsonl(draft / EXAMPLES, [example.model_dump(mode="json") for example in more])

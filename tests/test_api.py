@@ -14,14 +14,21 @@ from ruamel.yaml import YAML
 
 import rasa_ft_ext
 from rasa_ft_ext import AnnotateSummary, PrepareDataSummary, api
+from rasa_ft_ext.cli.call_arguments import call_options
 from rasa_ft_ext.cli.main import build_parser
 from rasa_ft_ext.dataset.student import shipped
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, LLMUnavailableError, RasaFtError, WorkspaceError
+from rasa_ft_ext.llm.options import CallOptions
 from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
 from rasa_ft_ext.workspace import Workspace
 from tests.builders import contents
 
 EXAMPLE = Path(__file__).parents[1] / "assistant_example"
+# The flags that are one argument of the functions, `calls`, or that say what `confirm` does.
+OF_CALLS = {
+    *("max_requests_per_minute", "max_tokens_per_minute", "llm_timeout", "llm_mode", "cache", "no_cache"),
+    *("price_per_1k", "max_cost", "confirm_above", "yes", "dry_run", "workers", "backend"),
+}
 RASAS_FIGURES = [
     "num_input_e2e_tests",
     "num_annotated_conversations",
@@ -82,10 +89,11 @@ def test_every_flag_is_a_keyword_with_the_same_default() -> None:
         for keyword, parameter in keywords.items():
             if keyword == "tests":
                 assert args["path-to-e2e-test-cases"] == parameter.default
-            elif keyword not in ("progress", "out"):
+            elif keyword not in ("progress", "out", "concurrency", "calls", "confirm"):
                 assert args[keyword] == parameter.default, (name, keyword)
         others = {"run", "command", "loglevel", "logging_config_file", "output", "path-to-e2e-test-cases"}
-        assert set(args) - set(keywords) == others & set(args)
+        assert set(args) - set(keywords) == (others | OF_CALLS) & set(args)
+        assert call_options(build_parser().parse_args([name])) == CallOptions()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +135,7 @@ def test_recorded_annotations_become_training_data(project: Path, llm: Running) 
 def test_two_runs_of_the_same_inputs_leave_the_same_bytes(project: Path, llm: Running) -> None:
     def run() -> dict[str, bytes]:
         api.prepare_data(project=project, annotations="annotations", llm_api_base=llm.base_url, num_rephrases=1)
-        return contents(project / "output", without=("timings.json",))
+        return contents(project / "output", without=("timings.json", "llm_cache.sqlite"))
 
     first = run()
     shutil.rmtree(project / "output")

@@ -45,9 +45,9 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
-_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z\d-]*")
 # Of `rasa train`, of `rasa test e2e`, of scripts, of TensorBoard, and the beginnings of two of `accelerate launch`.
-_FLAGS_OF_OTHERS = {"--config", "--coverage-report", "--json", "--logdir", "--num"}
+_FLAGS_OF_OTHERS = {"--address", "--config", "--coverage-report", "--head", "--json", "--logdir", "--num"}
 
 
 class Block(NamedTuple):

@@ -409,9 +409,9 @@ def test_what_a_stage_wrote_is_read_back_equal(tmp_path: Path) -> None:
     workspace = rephrased_workspace(tmp_path, files, found)
 
     assert workspace.card() == assistant_card()
-    assert workspace.annotations() == files
+    assert list(workspace.annotations()) == files
     assert [file.file for file in workspace.rephrasings()] == ["cars/ü.yml", "empty.yml"]
-    assert workspace.rephrasings()[0].conversations == (found,)
+    assert next(iter(workspace.rephrasings())).conversations == (found,)
 
 
 def test_annotations_that_are_not_there_name_the_command_to_run(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> 
     (workspace.folder(ANNOTATIONS) / "cars" / "a.yml.json").write_text(content)
 
     with pytest.raises(WorkspaceError, match=r"cars/a\.yml\.json is not a AnnotatedFile of this version"):
-        workspace.annotations()
+        list(workspace.annotations())
 
 
 def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -494,7 +494,7 @@ def test_examples_are_read_back_equal_one_a_line(tmp_path: Path, message: str) -
     workspace = with_examples(tmp_path, *examples)
 
     assert (workspace.folder(DATASET) / EXAMPLES).read_bytes().count(b"\n") == 2
-    assert workspace.examples() == examples
+    assert list(workspace.examples()) == examples
 
 
 @pytest.mark.parametrize("content", [b"{}\n", b"{\n", b"\xff\n"])
@@ -503,12 +503,12 @@ def test_examples_that_cannot_be_read_name_the_file_and_the_command(tmp_path: Pa
     (workspace.folder(DATASET) / EXAMPLES).write_bytes(content)
 
     with pytest.raises(WorkspaceError, match=r"llm_ft_data\.jsonl cannot be read: [\s\S]*Run `rasa-ft dataset` again"):
-        workspace.examples()
+        list(workspace.examples())
 
 
 def test_examples_that_are_not_there_name_the_file_and_the_command(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match=r"llm_ft_data\.jsonl cannot be read: .*Run `rasa-ft dataset` again"):
-        Workspace(tmp_path).examples()
+        list(Workspace(tmp_path).examples())
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[3]", b'{"tests": "many"}', b"\xff"])

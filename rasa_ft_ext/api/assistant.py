@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rasa_ft_ext.errors import ConfigError, MissingExtraError
 from rasa_ft_ext.llm.client import LiteLLM
+from rasa_ft_ext.llm.gateway import Gateway
 from rasa_ft_ext.pipeline import Place, has_rasa, outside_loop, run_with
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.workspace import SPLIT, Workspace
@@ -99,7 +100,7 @@ def evaluate(
         settings = served_settings(model, api_base, api_key_env, max_tokens)
         request = Request(
             served=Served(model, api_base, settings.arguments.get("api_key")),
-            llm=LiteLLM(settings, concurrency=max(concurrency, 1)),
+            llm=LiteLLM(settings, Gateway(concurrency=max(concurrency, 1))),
             parts=tuple(only),
             thresholds=Thresholds(
                 min_validation=min_validation, min_train=min_train, min_accuracy=min_accuracy, margin=margin

@@ -10,8 +10,12 @@ from rasa_ft_ext.annotate.stage import AnnotateSummary
 from rasa_ft_ext.dataset import stage as making
 from rasa_ft_ext.dataset.stage import DatasetSummary
 from rasa_ft_ext.dataset.student import read_student_prompt
-from rasa_ft_ext.llm.client import LiteLLM
-from rasa_ft_ext.pipeline import Place, Problems, at, outside_loop, recorded_llm, run_with
+from rasa_ft_ext.estimation import Rephrasing
+from rasa_ft_ext.forecast import Forecast
+from rasa_ft_ext.llm.estimate import Confirm, Estimate
+from rasa_ft_ext.llm.opening import open_calls
+from rasa_ft_ext.llm.options import CallOptions
+from rasa_ft_ext.pipeline import Place, Problems, at, batched_llm, closed_on_error, outside_loop, recorded_llm, run_with
 from rasa_ft_ext.preparation import Preparation
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rephrase import stage as rephrasing
@@ -40,13 +44,15 @@ def prepare_data(
     seed: int = 42,
     near_duplicates: NearDuplicates = "report",
     strict: bool = False,
-    concurrency: int = 16,
+    concurrency: int | None = None,
+    calls: CallOptions | None = None,
     slot_values: SlotValues = "own",
     substitute_slots: int = 0,
     substitute_values: str | Path | None = None,
     noise: str | None = None,
     self_consistency: int = 1,
     student_prompt: str | Path | None = None,
+    redact: bool = False,
     review: str | Path | None = None,
     annotations: str | Path | None = None,
     llm_api_base: str | None = None,
@@ -54,6 +60,7 @@ def prepare_data(
     sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
     force: bool = False,
+    confirm: Confirm | None = None,
     progress: Progress | None = None,
 ) -> PrepareDataSummary:
     """Make fine-tuning data of E2E tests: annotate, rephrase, dataset and split in one go.
@@ -72,7 +79,9 @@ def prepare_data(
         train_frac: The part of the examples to train on, above 0 and at most 1.
         output_format: `instruction` (prompt and completion) or `conversational` (messages).
         seed: Seed of the split, and of substitution and noise.
-        concurrency: How many conversations, and how many calls of an LLM, are under way at a time.
+        concurrency: How many conversations, and how many calls of an LLM, are under way at most: the `concurrency` of
+            `calls` by itself.
+        calls: How calls are made, where their answers are kept, what they may cost, and who does the work.
         slot_values: The label of a rephrasing that gives a slot another value: its `own` commands, those of the
             `original` message, or none (`strict`: the rephrasing is dropped).
         substitute_slots: Wordings with another slot value to try, per user message.
@@ -82,6 +91,7 @@ def prepare_data(
         self_consistency: How often the assistant's LLM is asked about each message and rephrasing; the majority counts.
         student_prompt: The template to render the examples' prompts with: `compact`, `minimal` or a file; by default
             that of the assistant.
+        redact: Mask e-mail addresses, phone, card and IBAN numbers in the examples, prompt and label alike.
         review: The file with the decisions of `rasa-ft review`; by default `review.yaml` in `out`, if it is there.
         annotations: A folder of recorded annotations to start from; then neither Rasa nor a model is needed.
         llm_api_base: Where the LLM of the recorded annotations is, in place of the recorded address.
@@ -89,6 +99,8 @@ def prepare_data(
         sub_agents: The folder of the assistant's sub-agents.
         remote_storage: Where Rasa fetches the model from: `aws`, `gcs`, `azure` or a class.
         force: Run every stage anew and replace what is in `out`.
+        confirm: Is shown what the calls will cost at most before the first of them; what it raises ends the run, of
+            which nothing is written then.
         progress: Is told how far it is.
 
     Raises:
@@ -98,12 +110,14 @@ def prepare_data(
         MissingExtraError: Rasa is not installed, and there are no `annotations`.
         ForeignResultsError: `out` holds results of another run, and `force` is off.
         LLMUnavailableError: an LLM cannot be reached.
+        BudgetError: the calls would cost more than the `max_cost` of `calls`.
         CoverageError: the tests cover too little, with `require_coverage`.
         DataError: the data has faults, with `strict`.
     """
+    place = Place(Path(project), model, endpoints, sub_agents, remote_storage)
     preparation = Preparation(
         tests=tests,
-        place=Place(Path(project), model, endpoints, sub_agents, remote_storage),
+        place=place,
         out=out,
         num_rephrases=num_rephrases,
         rephrase_config=rephrase_config,
@@ -112,18 +126,20 @@ def prepare_data(
         seed=seed,
         near_duplicates=near_duplicates,
         strict=strict,
-        concurrency=concurrency,
+        calls=place.call_options(calls, concurrency),
         slot_values=slot_values,
         substitute_slots=substitute_slots,
         substitute_values=substitute_values,
         noise=noise,
         self_consistency=self_consistency,
         student_prompt=student_prompt,
+        redact=redact,
         review=review,
         annotations=annotations,
         llm_api_base=llm_api_base,
         require_coverage=require_coverage,
         force=force,
+        confirm=confirm,
         progress=progress or Progress(),
     )
     return outside_loop(preparation.run)
@@ -136,11 +152,13 @@ def annotate(
     model: str = "models",
     endpoints: str = "endpoints.yml",
     out: str | Path = "output",
-    concurrency: int = 16,
+    concurrency: int | None = None,
+    calls: CallOptions | None = None,
     annotations: str | Path | None = None,
     sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
     force: bool = False,
+    confirm: Confirm | None = None,
     progress: Progress | None = None,
 ) -> AnnotateSummary:
     """Run the E2E tests on the assistant and keep the prompt and the commands of every user message.
@@ -150,16 +168,23 @@ def annotate(
     place = Place(Path(project), model, endpoints, sub_agents, remote_storage)
     workspace = Workspace(place.path(out), force=force)
     if annotations is not None:
+        if confirm is not None:
+            confirm(Estimate())
         return recorded.copy_annotations(workspace, place.path(annotations))
-    _check("annotate", concurrency=concurrency)
+    options = place.call_options(calls, concurrency)
+    _check("annotate", options)
 
     def run() -> AnnotateSummary:
         suite = place.suite(tests)
-        assistant = place.load(stubbed=any(file.stub_custom_actions for file in suite.files))
-        work = annotating.annotate(
-            workspace, assistant, suite.files, suite.tests, concurrency=concurrency, progress=progress
-        )
-        return run_with(assistant, work)
+        with open_calls(options, workspace.root, progress or Progress()) as paid:
+            stubbed = any(file.stub_custom_actions for file in suite.files)
+            assistant = place.open_shared(paid, stubbed=stubbed, progress=progress)
+            with closed_on_error(assistant):
+                Forecast(workspace, paid, confirm).of_tests(suite.files, suite.tests, assistant)
+            work = annotating.annotate(
+                workspace, assistant, suite.files, suite.tests, concurrency=options.concurrency, progress=progress
+            )
+            return run_with(assistant, work)
 
     return outside_loop(run)
 
@@ -179,10 +204,12 @@ def rephrase(
     self_consistency: int = 1,
     seed: int = 42,
     llm_api_base: str | None = None,
-    concurrency: int = 16,
+    concurrency: int | None = None,
+    calls: CallOptions | None = None,
     sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
     force: bool = False,
+    confirm: Confirm | None = None,
     progress: Progress | None = None,
 ) -> RephraseSummary:
     """Paraphrase the annotated user messages and keep the paraphrases that the LLM gives the same commands.
@@ -192,10 +219,11 @@ def rephrase(
     """
     place = Place(Path(project), model, endpoints, sub_agents, remote_storage)
     workspace = Workspace(place.path(out), force=force)
+    options = place.call_options(calls, concurrency)
 
     def run() -> RephraseSummary:
         problems = Problems("rephrase")
-        problems.options(concurrency=concurrency, num_rephrases=num_rephrases, slot_values=slot_values)
+        problems.options(calls=options, num_rephrases=num_rephrases, slot_values=slot_values)
         variety = problems.attempt(
             lambda: read_variety(
                 place.project,
@@ -212,21 +240,30 @@ def rephrase(
         card = workspace.card()
         teacher = recorded_llm(card, llm_api_base) if model is None else None
         config = place.rephraser(rephrase_config, at(card.llm, llm_api_base))
-        assistant = place.open_for(workspace, teacher, concurrency)
-        llm = LiteLLM(config.llm, concurrency=concurrency)
-        work = rephrasing.rephrase(
-            workspace,
-            assistant,
-            llm,
-            num_rephrases=num_rephrases,
-            template=config.template,
-            slot_values=slot_values,
-            variety=variety,
-            concurrency=concurrency,
-            notes=config.notes,
-            progress=progress or Progress(),
-        )
-        return run_with(assistant, work, llm)
+        with open_calls(options, workspace.root, progress or Progress()) as paid:
+            paid.ledger.stage = "validate"
+            batch = options.mode == "batch"
+            asked = Rephrasing(card, config, num_rephrases, slot_values, variety, paid.ledger.prices, batch=batch)
+            Forecast(workspace, paid, confirm).of_annotations(workspace.folder(ANNOTATIONS), asked)
+            assistant = place.open_for(workspace, paid, teacher, progress=progress)
+            with closed_on_error(assistant):
+                llm = paid.llm(config.llm, "rephrase")
+                if model is not None and (batched := batched_llm(card, paid)) is not None:
+                    paid.gather(batched)
+            work = rephrasing.rephrase(
+                workspace,
+                assistant,
+                llm,
+                num_rephrases=num_rephrases,
+                template=config.template,
+                slot_values=slot_values,
+                variety=variety,
+                concurrency=options.concurrency,
+                in_flight=options.in_flight,
+                notes=config.notes,
+                progress=progress or Progress(),
+            )
+            return run_with(assistant, work, llm)
 
     return outside_loop(run)
 
@@ -238,8 +275,10 @@ def dataset(
     model: str | None = None,
     endpoints: str = "endpoints.yml",
     student_prompt: str | Path | None = None,
+    redact: bool = False,
     review: str | Path | None = None,
-    concurrency: int = 16,
+    concurrency: int | None = None,
+    calls: CallOptions | None = None,
     sub_agents: str | None = "sub_agents",
     remote_storage: str | None = None,
     force: bool = False,
@@ -252,21 +291,24 @@ def dataset(
     """
     place = Place(Path(project), model, endpoints, sub_agents, remote_storage)
     workspace = Workspace(place.path(out), force=force)
+    options = place.call_options(calls, concurrency)
 
     def run() -> DatasetSummary:
-        _check("dataset", concurrency=concurrency)
+        _check("dataset", options)
         student = read_student_prompt(student_prompt, place.project) if student_prompt else None
         workspace.fingerprint(ANNOTATIONS)
-        assistant = place.open_for(workspace, None, concurrency)
-        work = making.dataset(
-            workspace,
-            assistant,
-            student=student,
-            review=place.path(review) if review is not None else None,
-            concurrency=concurrency,
-            progress=progress,
-        )
-        return run_with(assistant, work)
+        with open_calls(options, workspace.root, progress or Progress()) as unpaid:
+            assistant = place.open_for(workspace, unpaid, progress=progress)
+            work = making.dataset(
+                workspace,
+                assistant,
+                student=student,
+                redact=redact,
+                review=place.path(review) if review is not None else None,
+                concurrency=options.concurrency,
+                progress=progress,
+            )
+            return run_with(assistant, work)
 
     return outside_loop(run)
 
@@ -303,7 +345,7 @@ def split(
     return summary
 
 
-def _check(where: str, *, concurrency: int) -> None:
+def _check(where: str, calls: CallOptions) -> None:
     problems = Problems(where)
-    problems.options(concurrency=concurrency)
+    problems.options(calls=calls)
     problems.report()

@@ -116,7 +116,7 @@ def check_data(
     if near_duplicates != "report":
         splitting.split_again(workspace, near_duplicates, progress=progress)
         write_report(workspace.root)
-    report = checking.check_data(workspace, context=context)
+    report = checking.check_data(workspace, context=context, progress=progress)
     try:
         checking.keep(workspace, report)
         if (workspace.root / REPORT).is_file():

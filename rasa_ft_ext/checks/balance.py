@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from rasa_ft_ext.checks.entries import Entry
-from rasa_ft_ext.checks.findings import Finding, Place
+from rasa_ft_ext.checks.findings import Finding, Place, Side
 
 Balance = dict[str, dict[str, tuple[int, int]]]
 """Rows of training and of validation in which a name occurs, by name, by kind (commands, flows, slots)."""
@@ -16,7 +16,7 @@ _KINDS = {"commands": "command", "flows": "flow", "slots": "slot"}
 _MORE = "Write more tests that have it, or ask for more rephrasings."
 
 
-def balance_of(entries: Sequence[Entry]) -> Balance:
+def balance_of(entries: Iterable[Entry]) -> Balance:
     """Count the rows; of a row without a side, as one of training."""
     counts: dict[str, dict[str, Counter[bool]]] = {kind: {} for kind in _KINDS}
     for entry in entries:
@@ -36,9 +36,8 @@ def _names(entry: Entry) -> Iterator[tuple[str, str]]:
             yield kind, command.args[0]
 
 
-def check_sides(entries: Sequence[Entry]) -> Iterator[Finding]:
+def check_sides(sides: Collection[Side | None]) -> Iterator[Finding]:
     """A problem if there is nothing to learn from, a note if nothing is measured; none of rows that are not split."""
-    sides = {entry.side for entry in entries}
     if "train" not in sides and None not in sides:
         yield _finding("problem", "There are no rows to train on.", "Split again, with a larger --train-frac.")
     elif "validation" not in sides and None not in sides:

@@ -10,16 +10,16 @@ do something else for them.
 
 from __future__ import annotations
 
-import hashlib
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
 
 from rasa_ft_ext.checks.entries import Entry
 from rasa_ft_ext.checks.findings import Finding, quoted
-from rasa_ft_ext.commands import Command, same_commands
+from rasa_ft_ext.commands import effect
 from rasa_ft_ext.conversation import Example
 from rasa_ft_ext.prompts import one_line, without_clock
+from rasa_ft_ext.scratch import digest, scratch
 
 _USER = re.compile(r"^([ \t]*USER:).*$", re.MULTILINE)
 _ADVICE = (
@@ -28,50 +28,82 @@ _ADVICE = (
 )
 
 
-class _Labelled(Protocol):
-    @property
-    def commands(self) -> tuple[Command, ...]: ...
-
-
-_Row = TypeVar("_Row", bound=_Labelled)
-
-
 def contradictions_of(examples: Iterable[Example]) -> tuple[str, ...]:
-    """The prompts with contradicting examples, a sentence each, in the order of the examples."""
-    by_prompt: dict[str, list[Example]] = {}
-    for example in examples:
-        by_prompt.setdefault(without_clock(example.prompt), []).append(example)
-    return tuple(_told(found) for found in by_prompt.values() if _contradicting(found))
+    """The prompts with contradicting examples, a sentence each, in the order of the examples.
+
+    The examples are gone through twice, and not all of them are held.
+    """
+    with scratch() as database:
+        prompts = _Labels(database, "prompts")
+        prompts.add((number, digest(without_clock(of.prompt)), _answer(of)) for number, of in enumerate(examples))
+        found: dict[int, list[Example]] = {first: [] for first, _ in prompts.contradicting()}
+        if found:
+            groups = prompts.told()
+            number, first = next(groups)
+            for place, example in enumerate(examples):
+                if place == number:
+                    found[first].append(example)
+                    number, first = next(groups, (-1, -1))
+    return tuple(map(_sentence, found.values()))
 
 
 def check_contradictions(entries: Sequence[Entry]) -> Iterator[Finding]:
     """One finding for each state and message with several answers, at the first row that has another one."""
-    told: set[str] = set()
-    by_prompt: dict[str, list[Entry]] = {}
-    by_state: dict[tuple[bytes, str], list[Entry]] = {}
-    for entry in entries:
-        by_prompt.setdefault(entry.timeless, []).append(entry)
-        if entry.message:
-            by_state.setdefault(_state(entry), []).append(entry)
-    for found in by_prompt.values():
-        if other := _contradicting(found):
-            told |= {entry.row for entry in found}
-            yield _finding("problem", "the same prompt", found[0], other)
-    for found in by_state.values():
-        rest = [entry for entry in found if entry.row not in told]
-        if other := _contradicting(rest):
-            yield _finding("warning", "the same message in the same state", rest[0], other)
+    with scratch() as database:
+        prompts, states = _Labels(database, "prompts"), _Labels(database, "states")
+        prompts.add((number, digest(of.timeless), _answer(of)) for number, of in enumerate(entries))
+        for first, other in prompts.contradicting():
+            yield _finding("problem", "the same prompt", entries[first], entries[other])
+        states.add((number, _state(of), _answer(of)) for number, of in enumerate(entries) if of.message)
+        states.drop(number for number, _ in prompts.told())
+        for first, other in states.contradicting():
+            yield _finding("warning", "the same message in the same state", entries[first], entries[other])
 
 
-def _state(entry: Entry) -> tuple[bytes, str]:
-    """The SHA-256 of the prompt without the user's words, since the prompts are long, and the message."""
+class _Labels:
+    """On disk, what is answered to what: by the number of each row, a digest of what its label is an answer to."""
+
+    def __init__(self, database: sqlite3.Connection, name: str) -> None:
+        self._database = database
+        self._name = name
+        database.execute(f"CREATE TABLE {name} (number INTEGER PRIMARY KEY, asked BLOB, answer BLOB)")
+
+    def add(self, rows: Iterable[tuple[int, bytes, bytes]]) -> None:
+        self._database.executemany(f"INSERT INTO {self._name} VALUES (?, ?, ?)", rows)
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        self._database.executemany(f"DELETE FROM {self._name} WHERE number = ?", ((number,) for number in numbers))
+
+    def contradicting(self) -> list[tuple[int, int]]:
+        """For each thing with several answers, its first row and the first one that has another answer, in order."""
+        self._database.execute(
+            f"CREATE TABLE {self._name}_told AS SELECT asked, MIN(number) AS first FROM {self._name} "
+            "GROUP BY asked HAVING MIN(answer) <> MAX(answer)"
+        )
+        self._database.execute(f"CREATE INDEX {self._name}_asked ON {self._name}_told (asked)")
+        answers = f"SELECT {self._name}.asked, answer, first FROM {self._name}_told JOIN {self._name} ON number = first"
+        query = (
+            f"SELECT first, MIN(number) FROM ({answers}) AS one JOIN {self._name} AS other ON other.asked = one.asked "
+            "WHERE other.answer <> one.answer GROUP BY first ORDER BY first"
+        )
+        return self._database.execute(query).fetchall()
+
+    def told(self) -> Iterator[tuple[int, int]]:
+        """The rows of all things that `contradicting` has told, each with the first one, in order."""
+        return self._database.execute(
+            f"SELECT number, first FROM {self._name} JOIN {self._name}_told USING (asked) ORDER BY number"
+        )
+
+
+def _answer(labelled: Entry | Example) -> bytes:
+    """What stands for commands of the same effect."""
+    return digest(effect(labelled.commands))
+
+
+def _state(entry: Entry) -> bytes:
+    """What stands for the prompt without the user's words, and the message."""
     silent = _USER.sub(r"\1", entry.timeless).replace(one_line(entry.message), "")
-    return hashlib.sha256(silent.encode()).digest(), " ".join(entry.message.casefold().split())
-
-
-def _contradicting(found: Sequence[_Row]) -> _Row | None:
-    """The first row that has other commands than the first one."""
-    return next((other for other in found[1:] if not same_commands(found[0].commands, other.commands)), None)
+    return digest(silent, " ".join(entry.message.casefold().split()))
 
 
 def _finding(severity: str, what: str, first: Entry, other: Entry) -> Finding:
@@ -84,7 +116,7 @@ def _finding(severity: str, what: str, first: Entry, other: Entry) -> Finding:
     )
 
 
-def _told(examples: Sequence[Example]) -> str:
+def _sentence(examples: Sequence[Example]) -> str:
     """Such as `'the big one': cars.yml::a (set slot size big) or cars.yml::b (start flow book_hotel)`."""
     answers: dict[str, list[str]] = {}
     for example in examples:

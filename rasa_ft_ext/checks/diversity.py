@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rasa_ft_ext.checks.findings import Finding, Place, TurnDiversity, quoted
 from rasa_ft_ext.checks.similarity import NEARLY, overlap, pieces
 from rasa_ft_ext.conversation import RephrasedFile
+from rasa_ft_ext.scratch import digest, scratch
 
 _ADVICE = (
     "Ask for wordings that differ in more, with a prompt template of your own in --rephrase-config or a higher "
@@ -55,20 +56,29 @@ def check_diversity(turns: Iterable[TurnDiversity]) -> Iterator[Finding]:
 
     A message that several tests have with the same outcome is told once, at the first of them.
     """
-    alike: dict[tuple[str, int, tuple[str, ...]], list[TurnDiversity]] = {}
-    for turn in turns:
-        if turn.repeating:
-            alike.setdefault((turn.message, turn.rephrasings, turn.repeating), []).append(turn)
-    for (message, rephrasings, repeating), found in alike.items():
-        what = f"{quoted(message)} (in {len(found)} tests)" if len(found) > 1 else quoted(message)
-        text = (
-            f"{len(repeating)} of the {rephrasings} rephrasings that pass of {what} only repeat it, or each other: "
-            f"{', '.join(map(quoted, repeating))}."
-        )
-        yield Finding(
-            kind="repetition",
-            severity="warning" if 2 * len(repeating) > rephrasings else "note",
-            place=Place(test=found[0].test, turn=found[0].turn),
-            text=text,
-            advice=_ADVICE,
-        )
+    with scratch() as database:
+        database.execute("CREATE TABLE repeating (outcome BLOB PRIMARY KEY, place INTEGER, tests INTEGER, first TEXT)")
+        for place, turn in enumerate(turns):
+            if turn.repeating:
+                outcome = digest(turn.message, str(turn.rephrasings), *turn.repeating)
+                database.execute(
+                    "INSERT INTO repeating VALUES (?, ?, 1, ?) ON CONFLICT (outcome) DO UPDATE SET tests = tests + 1",
+                    (outcome, place, turn.model_dump_json()),
+                )
+        for tests, first in database.execute("SELECT tests, first FROM repeating ORDER BY place"):
+            yield _finding(TurnDiversity.model_validate_json(first), tests)
+
+
+def _finding(turn: TurnDiversity, tests: int) -> Finding:
+    what = f"{quoted(turn.message)} (in {tests} tests)" if tests > 1 else quoted(turn.message)
+    text = (
+        f"{len(turn.repeating)} of the {turn.rephrasings} rephrasings that pass of {what} only repeat it, or each "
+        f"other: {', '.join(map(quoted, turn.repeating))}."
+    )
+    return Finding(
+        kind="repetition",
+        severity="warning" if 2 * len(turn.repeating) > turn.rephrasings else "note",
+        place=Place(test=turn.test, turn=turn.turn),
+        text=text,
+        advice=_ADVICE,
+    )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import sqlite3
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import overload
 
 from rasa_ft_ext import commands as language
 from rasa_ft_ext.checks.findings import FILES, Place, Side
 from rasa_ft_ext.commands import Command, Syntax
 from rasa_ft_ext.conversation import Example
+from rasa_ft_ext.example_file import ExampleFile
 from rasa_ft_ext.prompts import without_clock
-from rasa_ft_ext.rows import read_rows
+from rasa_ft_ext.rows import row_at, stored_rows
+from rasa_ft_ext.scratch import digest, scratch
 from rasa_ft_ext.workspace import DATASET, EXAMPLES, MANIFEST, SPLIT, Workspace
 
 _SPOKEN = re.compile(r"^[ \t]*(USER|AI): ?(.*)$", re.MULTILINE)
@@ -60,7 +66,7 @@ class Entry:
 
 
 def entries_of(sides: Mapping[Side, Sequence[Example]]) -> list[Entry]:
-    """The rows that `split` is about to write, in their order."""
+    """The rows that would be written of these examples, in their order."""
     return [
         _of_example(example, f"{FILES[side]} line {number}", side)
         for side, examples in sides.items()
@@ -68,7 +74,56 @@ def entries_of(sides: Mapping[Side, Sequence[Example]]) -> list[Entry]:
     ]
 
 
-def read_entries(workspace: Workspace) -> list[Entry]:
+@dataclass(frozen=True)
+class StoredSide:
+    """Rows of one side that stand on disk, in their order.
+
+    `places` are those of their examples; a row that `dataset` did not make has the place in `file` instead, as its
+    negative less one. `name` is what the rows are called, and `lines` their numbers; None where they are counted from
+    1.
+    """
+
+    side: Side | None
+    name: str
+    places: array[int]
+    lines: array[int] | None = None
+    file: Path | None = None
+
+
+class StoredEntries(Sequence[Entry]):
+    """Rows that stand on disk, each of which is read when it is looked at; in memory are only their places."""
+
+    def __init__(self, examples: ExampleFile, sides: Sequence[StoredSide], syntax: Syntax) -> None:
+        self._examples = examples
+        self._sides = sides
+        self._syntax = syntax
+
+    def __len__(self) -> int:
+        return sum(len(of.places) for of in self._sides)
+
+    @overload
+    def __getitem__(self, number: int) -> Entry: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, number: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(number, slice):
+            return [self[at] for at in range(*number.indices(len(self)))]
+        for of in self._sides:
+            if number < len(of.places):
+                return self._entry(of, number)
+            number -= len(of.places)
+        raise IndexError(number)
+
+    def _entry(self, of: StoredSide, number: int) -> Entry:
+        place = of.places[number]
+        name = f"{of.name} line {of.lines[number] if of.lines is not None else number + 1}"
+        if place >= 0 or of.file is None:
+            return _of_example(self._examples.at(place), name, of.side)
+        row = row_at(of.file, -place - 1)
+        return Entry(name, of.side, row.prompt, row.completion, language.read(row.completion, self._syntax))
+
+
+def read_entries(workspace: Workspace) -> StoredEntries:
     """The rows of the split; the examples of the dataset where it is not split yet.
 
     Raises:
@@ -76,26 +131,27 @@ def read_entries(workspace: Workspace) -> list[Entry]:
         ConfigError: a file of rows cannot be read.
     """
     workspace.fingerprint(DATASET)
-    examples = workspace.examples()
+    examples, syntax = ExampleFile(workspace), workspace.card().syntax
     if not (workspace.folder(SPLIT) / MANIFEST).is_file():
-        name = f"{DATASET}/{EXAMPLES}"
-        return [_of_example(example, f"{name} line {number}", None) for number, example in enumerate(examples, 1)]
+        every = StoredSide(None, f"{DATASET}/{EXAMPLES}", array("q", examples.places()))
+        return StoredEntries(examples, [every], syntax)
     workspace.fingerprint(SPLIT)
-    known = {(example.prompt, example.completion): example for example in examples}
-    syntax = workspace.card().syntax
-    return [entry for side in FILES for entry in _read(workspace, side, known, syntax)]
+    with scratch() as database:
+        database.execute("CREATE TABLE known (row BLOB PRIMARY KEY, place INTEGER) WITHOUT ROWID")
+        known = ((digest(of.prompt, of.completion), place) for place, of in examples.placed())
+        database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?)", known)
+        return StoredEntries(examples, [_side(workspace, side, database) for side in FILES], syntax)
 
 
-def _read(
-    workspace: Workspace, side: Side, known: Mapping[tuple[str, str], Example], syntax: Syntax
-) -> Iterable[Entry]:
-    for row in read_rows(workspace.folder(SPLIT) / FILES[side], may_be_empty=True):
-        name = f"ft_splits/{row.name}"
-        example = known.get((row.prompt, row.completion))
-        if example is not None:
-            yield _of_example(example, name, side)
-        else:
-            yield Entry(name, side, row.prompt, row.completion, language.read(row.completion, syntax))
+def _side(workspace: Workspace, side: Side, database: sqlite3.Connection) -> StoredSide:
+    file = workspace.folder(SPLIT) / FILES[side]
+    places, lines = array("q"), array("q")
+    for place, row in stored_rows(file, may_be_empty=True):
+        query = database.execute("SELECT place FROM known WHERE row = ?", (digest(row.prompt, row.completion),))
+        found = query.fetchone()
+        places.append(found[0] if found else -place - 1)
+        lines.append(int(row.name.rpartition(" ")[2]))
+    return StoredSide(side, FILES[side], places, lines, file)
 
 
 def _of_example(example: Example, row: str, side: Side | None) -> Entry:

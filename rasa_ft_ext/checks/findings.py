@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from rasa_ft_ext.conversation import Record
+from rasa_ft_ext.conversation import Record, SparseRecord
 from rasa_ft_ext.rows import TRAIN_ROWS, VALIDATION_ROWS
 
 Kind = Literal[
@@ -79,13 +79,24 @@ class TurnDiversity(Record):
     diversity: float
 
 
-class CheckReport(Record):
-    """All that the checks found, in the order of the checks and of the rows.
+class LeftOut(Record):
+    """How many findings of a kind and severity are only counted."""
+
+    kind: Kind
+    severity: Severity
+    number: int
+
+
+class CheckReport(SparseRecord):
+    """What the checks found, in the order of the checks and of the rows.
 
     `balance` counts, for each of commands, flows and slots, in how many rows of training and of validation a name
     occurs; without a split all rows count as training. `longest` is the number of tokens of the longest row, None
-    where they were not counted.
+    where they were not counted. In big data the first 2,000 findings of a kind and severity are there, and `left_out`
+    counts the others; `diversity` has the first 2,000 messages, and `mean_diversity` is then that of all of them.
     """
+
+    optional: ClassVar[frozenset[str]] = frozenset({"left_out", "mean_diversity"})
 
     version: str
     rows: int
@@ -93,9 +104,17 @@ class CheckReport(Record):
     diversity: tuple[TurnDiversity, ...] = ()
     balance: dict[str, dict[str, tuple[int, int]]] = Field(default_factory=dict)
     longest: int | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    mean_diversity: float | None = None
 
     def count(self, severity: Severity) -> int:
-        return Counter(finding.severity for finding in self.findings)[severity]
+        kept = sum(finding.severity == severity for finding in self.findings)
+        return kept + sum(of.number for of in self.left_out if of.severity == severity)
+
+    @property
+    def total(self) -> int:
+        """All findings, those that are only counted included."""
+        return sum(map(self.count, SEVERITIES))
 
     @property
     def faults(self) -> tuple[Finding, ...]:
@@ -105,7 +124,18 @@ class CheckReport(Record):
     @property
     def counts(self) -> dict[str, int]:
         """How many problems and warnings there are of each kind; what there is none of does not occur."""
-        return dict(Counter(finding.kind for finding in self.faults))
+        found: Counter[str] = Counter(finding.kind for finding in self.faults)
+        for of in self.left_out:
+            if of.severity != "note":
+                found[of.kind] += of.number
+        return dict(found)
+
+    @property
+    def average_diversity(self) -> float | None:
+        """The mean over the messages that have passing rephrasings; None where none has."""
+        if self.mean_diversity is not None or not self.diversity:
+            return self.mean_diversity
+        return sum(turn.diversity for turn in self.diversity) / len(self.diversity)
 
 
 class KeptReport(Record):

@@ -15,7 +15,7 @@ What is not a fault, and so is not found:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 
 from rasa_ft_ext.checks import words
@@ -32,7 +32,7 @@ _ADVICE = (
 )
 
 
-def check_values(entries: Sequence[Entry], known: Known) -> Iterator[Finding]:
+def check_values(entries: Iterable[Entry], known: Known) -> Iterator[Finding]:
     """One finding for each value in each row; values that are not allowed are found by `check_names`."""
     for entry in entries:
         for command in entry.commands:

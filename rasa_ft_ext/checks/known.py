@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,29 +25,38 @@ class Known:
     slots: frozenset[str]
     values: Mapping[str, frozenset[str]] = field(default_factory=dict)
     described: Mapping[str, str] = field(default_factory=dict)
-    held: Mapping[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
+    held: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
 
 
-def known_of(card: AssistantCard, annotated: list[AnnotatedFile], flow_map: FlowMap | None = None) -> Known:
-    """Put together what the recording says of the assistant; the map of the flows knows more, where there is one."""
+def known_of(
+    card: AssistantCard,
+    annotated: Iterable[AnnotatedFile],
+    flow_map: FlowMap | None = None,
+    held: MutableMapping[tuple[str, int], Sequence[str]] | None = None,
+) -> Known:
+    """Put together what the recording says of the assistant; the map of the flows knows more, where there is one.
+
+    What the slots held is put into `held`, which may be on disk; without it, that is left out.
+    """
     values: dict[str, frozenset[str]] = {}
     described: dict[str, str] = {}
-    held: dict[tuple[str, int], tuple[str, ...]] = {}
     for test, turn, annotation in _annotations(annotated):
         slots = list(_slots(annotation))
         for slot in slots:
             name = str(slot.get("name"))
             values |= {name: found} if (found := _allowed(slot)) else {}
             described[name] = str(slot.get("description") or described.get(name, ""))
-        held[test, turn] = tuple(str(slot["value"]) for slot in slots if slot.get("value") is not None)
+        holding = [str(slot["value"]) for slot in slots if slot.get("value") is not None]
+        if holding and held is not None:
+            held[test, turn] = holding
     for mapped in flow_map.slots if flow_map else ():
         allowed = mapped.values or (_BOOLEAN if mapped.type == "bool" else ())
         values |= {mapped.name: frozenset(value.casefold() for value in allowed)} if allowed else {}
     slots_there = {*card.slots, *(slot.name for slot in flow_map.slots)} if flow_map else {*card.slots}
-    return Known(frozenset(card.flows), frozenset(slots_there), values, described, held)
+    return Known(frozenset(card.flows), frozenset(slots_there), values, described, {} if held is None else held)
 
 
-def _annotations(annotated: list[AnnotatedFile]) -> Iterator[tuple[str, int, Annotation]]:
+def _annotations(annotated: Iterable[AnnotatedFile]) -> Iterator[tuple[str, int, Annotation]]:
     for file in annotated:
         for conversation in file.conversations:
             for index, turn in conversation.annotated:

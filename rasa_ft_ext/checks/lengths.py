@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from rasa_ft_ext.checks.entries import Entry
 from rasa_ft_ext.checks.findings import Finding
 from rasa_ft_ext.errors import ConfigError
+
+_REMEMBERED = 1000  # texts: most rows share their completion with others
 
 
 @dataclass(frozen=True)
@@ -42,25 +45,25 @@ def context_length(folder: Path) -> int:
     return tokens
 
 
-def lengths_of(entries: Sequence[Entry], context: Context) -> list[int]:
+def lengths_of(entries: Iterable[Entry], context: Context) -> Iterator[int]:
     """The tokens of prompt and completion of each row, without those that a chat template puts around them."""
-    known: dict[str, int] = {}
 
+    @lru_cache(maxsize=_REMEMBERED)
     def count(text: str) -> int:
-        if text not in known:
-            known[text] = len(context.encode(text))
-        return known[text]
+        return len(context.encode(text))
 
-    return [count(entry.prompt) + count(entry.completion) for entry in entries]
+    for entry in entries:
+        yield count(entry.prompt) + count(entry.completion)
 
 
-def check_lengths(entries: Sequence[Entry], lengths: Sequence[int], context: Context) -> Iterator[Finding]:
+def check_lengths(entries: Sequence[Entry], lengths: Iterable[int], context: Context) -> Iterator[Finding]:
     """One finding for each row that is too long."""
     advice = (
         "Make the data again with --student-prompt compact, let the assistant retrieve fewer flows, or take a base "
         "model with a longer context."
     )
-    for entry, length in zip(entries, lengths, strict=True):
+    for number, length in enumerate(lengths):
         if length > context.tokens:
             text = f"It has {length:,} tokens of {context.tokenizer}; a row may have {context.tokens:,}."
-            yield Finding(kind="length", severity="problem", place=entry.place, text=text, advice=advice)
+            place = entries[number].place
+            yield Finding(kind="length", severity="problem", place=place, text=text, advice=advice)

@@ -7,29 +7,31 @@ slots: then they are not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from rasa_ft_ext.checks.entries import Entry
 from rasa_ft_ext.checks.findings import Finding, Severity
 from rasa_ft_ext.checks.grounding import stands_in
 from rasa_ft_ext.checks.known import Known
 from rasa_ft_ext.commands import Command
+from rasa_ft_ext.scratch import Shelf, scratch
 
 _AGAIN = "If it was renamed, run `rasa-ft annotate --force` and make the data again; if not, mend the label."
 _ASKED = "Nothing, if the test is about a value that there is not."
 
 
-def check_names(entries: Sequence[Entry], known: Known) -> Iterator[Finding]:
+def check_names(entries: Iterable[Entry], known: Known) -> Iterator[Finding]:
     """One finding for each name in each row; of notes, one for each message of a test."""
-    noted: set[tuple[str | None, int | None, str]] = set()
-    for entry in entries:
-        for severity, text in unknown_names(entry.commands, entry.message, known):
-            message = (entry.place.test, entry.place.turn, text)
-            if severity == "note" and message in noted:
-                continue
-            noted.add(message)
-            advice = _ASKED if severity == "note" else _AGAIN
-            yield Finding(kind="unknown name", severity=severity, place=entry.place, text=text, advice=advice)
+    with scratch() as database:
+        noted: Shelf[tuple[str | None, int | None, str]] = Shelf(database, "noted")
+        for entry in entries:
+            for severity, text in unknown_names(entry.commands, entry.message, known):
+                message = (entry.place.test, entry.place.turn, text)
+                if severity == "note" and message in noted:
+                    continue
+                noted[message] = True
+                advice = _ASKED if severity == "note" else _AGAIN
+                yield Finding(kind="unknown name", severity=severity, place=entry.place, text=text, advice=advice)
 
 
 def unknown_names(commands: Iterable[Command], message: str, known: Known) -> Iterator[tuple[Severity, str]]:

@@ -16,11 +16,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from rasa_ft_ext.connect import notation
 from rasa_ft_ext.project import YamlFile, entry_of
+from rasa_ft_ext.yaml_reading import load_yaml
 
 _BLOCK_SCALARS = ("|", ">")
 _MERGE = "tag:yaml.org,2002:merge"
@@ -291,7 +291,7 @@ def _is_written(node: Node) -> bool:
 
 def _says(node: ScalarNode, value: Any) -> bool:
     """Whether a value stands there already, whatever the notation."""
-    found = YAML(typ="safe", pure=True).load(node.value) if node.style is None else node.value
+    found = load_yaml(node.value) if node.style is None else node.value
     return bool(found == value) and isinstance(found, bool) == isinstance(value, bool)
 
 

@@ -7,7 +7,7 @@ for, tests for what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,14 +75,21 @@ def check_annotations(
         WorkspaceError: there are none, or none that say what flows there are.
     """
     workspace.fingerprint(ANNOTATIONS)
-    files, card = workspace.annotations(), workspace.card()
+    card = workspace.card()
     offered = {kind for template in card.templates.values() for kind in mentioned(template, card.syntax)}
-    tests = [as_tested(conversation) for file in files for conversation in file.conversations]
     flows, folder = workspace.flow_map(), workspace.root / COVERAGE
-    counted = count(flows, tests, offered, failed=sum(len(file.failed) for file in files))
+    failed = 0
+
+    def tests() -> Iterator[Tested]:
+        nonlocal failed
+        for file in workspace.annotations():
+            failed += len(file.failed)
+            yield from (as_tested(conversation) for conversation in file.conversations)
+
+    counted = count(flows, tests(), offered, failed=0).model_copy(update={"failed": failed})
     if suggester is not None:
         times = _times(thresholds or GATE)
-        counted = suggester.suggest(counted, flows, tests, syntax=card.syntax, folder=folder, times=times)
+        counted = suggester.suggest(counted, flows, list(tests()), syntax=card.syntax, folder=folder, times=times)
     checked = Checked(judge(counted, thresholds or GATE), folder)
     write(checked.folder, checked.coverage)
     return checked

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from rasa_ft_ext.doctor.findings import Unknown
 from rasa_ft_ext.doctor.flows import Flow, flows_of
+from rasa_ft_ext.yaml_reading import load_yaml
 
 _METADATA = "metadata.json"
 _TEMPLATE = "command_prompt.jinja2"
@@ -97,6 +97,6 @@ def _generator(metadata: Mapping[str, Any], files: Mapping[str, tarfile.TarInfo]
 
 def _flows(text: str) -> Mapping[str, Flow]:
     try:
-        return flows_of(YAML(typ="safe").load(text))
+        return flows_of(load_yaml(text))
     except YAMLError as error:
         raise ValueError(f"{_FLOWS} is no YAML: {error}") from error

@@ -113,7 +113,7 @@ class Case:
 
     @cached_property
     def examples(self) -> list[Example]:
-        return _or(self.workspace.examples, f"{self.places.output} holds no data set")
+        return _or(lambda: list(self.workspace.examples()), f"{self.places.output} holds no data set")
 
     @cached_property
     def template(self) -> str:

@@ -12,11 +12,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from rasa_ft_ext.doctor.findings import Unknown
-from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.yaml_reading import read_yaml
 
 _PATTERN = "pattern_"
 _ALIKE = 0.75  # from here on, two descriptions are those of one flow under two names
@@ -108,10 +105,7 @@ def one_line(text: object) -> str:
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    try:
-        found = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(str(file), [f"it cannot be read as YAML: {error}"]) from error
+    found = read_yaml(file)
     return found if isinstance(found, Mapping) else {}
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from math import ceil
-from statistics import median
 
 from rasa_ft_ext.conversation import Example
 
 WIDTH, HEIGHT = 1000, 100
 BINS = 20
+_KINDS = {None: "Commands", "StartFlow": "Flows started", "SetSlot": "Slots set"}
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,43 @@ class Lengths:
     rows: tuple[tuple[str, int, int, int], ...]
 
 
-def kinds(sides: Mapping[str, Sequence[Example]], flows: Iterable[str]) -> list[Kind]:
+@dataclass
+class SideCounts:
+    """What is counted of one side's examples: names by the type of command, None for the types; lengths of prompts."""
+
+    examples: int = 0
+    names: dict[str | None, Counter[str]] = field(default_factory=lambda: {type_: Counter() for type_ in _KINDS})
+    lengths: Counter[int] = field(default_factory=Counter)
+
+    def add(self, example: Example) -> None:
+        self.examples += 1
+        self.lengths[len(example.prompt)] += 1
+        for type_, counter in self.names.items():
+            counter.update(_names(example, type_))
+
+
+def counted(examples: Iterable[Example]) -> SideCounts:
+    counts = SideCounts()
+    for example in examples:
+        counts.add(example)
+    return counts
+
+
+def kinds(sides: Mapping[str, SideCounts], flows: Iterable[str]) -> list[Kind]:
     """The charts of commands, flows and slots; of flows also those that no example starts."""
     known = {"Flows started": tuple(flows)}
     return [
-        chart
-        for title, type_ in (
-            ("Commands", None),
-            ("Flows started", "StartFlow"),
-            ("Slots set", "SetSlot"),
-        )
-        if (chart := _kind(title, type_, sides, known.get(title, ()))).rows
+        chart for type_, title in _KINDS.items() if (chart := _kind(title, type_, sides, known.get(title, ()))).rows
     ]
 
 
-def _kind(title: str, type_: str | None, sides: Mapping[str, Sequence[Example]], known: Iterable[str]) -> Kind:
-    counts = {side: Counter(name for of in examples for name in _names(of, type_)) for side, examples in sides.items()}
+def _kind(title: str, type_: str | None, sides: Mapping[str, SideCounts], known: Iterable[str]) -> Kind:
+    counts = {side: of.names[type_] for side, of in sides.items()}
     total: Counter[str] = Counter({name: 0 for name in known})
     for of_side in counts.values():
         total.update(of_side)
     names = sorted(total, key=lambda name: (-total[name], name))
-    rows = [(name, tuple(_bar(counts[side][name], len(sides[side])) for side in sides)) for name in names]
+    rows = [(name, tuple(_bar(counts[side][name], sides[side].examples) for side in sides)) for name in names]
     top = max((bar.share for _, bars in rows for bar in bars), default=0.0)
     return Kind(title, tuple(sides), tuple(rows), top)
 
@@ -94,29 +110,45 @@ def _bar(number: int, examples: int) -> Bar:
     return Bar(number, number / examples if examples else 0.0)
 
 
-def lengths(sides: Mapping[str, Sequence[Example]]) -> Lengths | None:
+def lengths(sides: Mapping[str, SideCounts]) -> Lengths | None:
     """The histogram of the prompts' lengths; None where there is no example."""
-    found = {side: sorted(len(example.prompt) for example in of) for side, of in sides.items() if of}
+    found = {side: of.lengths for side, of in sides.items() if of.examples}
     if not found:
         return None
-    shortest = min(of[0] for of in found.values())
-    longest = max(of[-1] for of in found.values())
+    shortest, longest = min(map(min, found.values())), max(map(max, found.values()))
     step = _nice((longest - shortest) / BINS)
     start = shortest // step * step
     number = (longest - start) // step + 1
-    counts = {side: Counter((length - start) // step for length in of) for side, of in found.items()}
-    top = max(number / len(found[side]) for side, of in counts.items() for number in of.values())
+    counts: dict[str, Counter[int]] = {side: Counter() for side in found}
+    for side, of_side in found.items():
+        for length, times in of_side.items():
+            counts[side][(length - start) // step] += times
+    top = max(number / sides[side].examples for side, of in counts.items() for number in of.values())
     drawing = _Drawing(start, step, number, top)
     return Lengths(
         bars=tuple(
             bar
             for place, (side, of) in enumerate(counts.items())
-            for bar in drawing.bars(side, of, len(found[side]), place / len(counts), 1 / len(counts))
+            for bar in drawing.bars(side, of, sides[side].examples, place / len(counts), 1 / len(counts))
         ),
         marks=(start, start + number * step // 2, start + number * step),
         top=top,
-        rows=tuple((side, int(median(of)), of[ceil(0.95 * len(of)) - 1], of[-1]) for side, of in found.items()),
+        rows=tuple((side, _median(of), _nth(of, ceil(0.95 * of.total()) - 1), max(of)) for side, of in found.items()),
     )
+
+
+def _median(counts: Counter[int]) -> int:
+    total = counts.total()
+    return (_nth(counts, (total - 1) // 2) + _nth(counts, total // 2)) // 2
+
+
+def _nth(counts: Counter[int], number: int) -> int:
+    """What stands at a place, from 0 on, where all that is counted stands in order."""
+    for value, times in sorted(counts.items()):
+        number -= times
+        if number < 0:
+            return value
+    raise IndexError(number)
 
 
 @dataclass(frozen=True)

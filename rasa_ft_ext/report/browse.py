@@ -21,6 +21,7 @@ from rasa_ft_ext.conversation import (
     Rephrasing,
     Turn,
 )
+from rasa_ft_ext.redaction import PLACEHOLDER, unnumbered
 from rasa_ft_ext.report.reviewed import Marks
 from rasa_ft_ext.steps import lines_of, shown_steps
 
@@ -65,18 +66,24 @@ def browsable(
     placed: Iterable[Placed],
     review: Marks | None = None,
 ) -> dict[str, Any]:
-    """The conversations of all tests in order: `tests` and the `commands` that they name.
+    """The conversations of these files in order: `tests` and the `commands` that they name.
 
-    `review` is what a person decided of their messages and rephrasings.
+    `placed` may have the examples of other tests as well; `review` is what a person decided of their messages and
+    rephrasings.
     """
     commands = _Commands()
     rephrasings = {entry.id: entry for file in rephrased for entry in file.conversations}
-    rows: dict[tuple[str, int, str], list[Placed]] = {}
+    shown = {conversation.id for file in annotated for conversation in file.conversations}
+    rows: dict[tuple[str, int, str], list[str]] = {}
     sides: dict[str, str] = {}
     for entry in placed:
         example = entry.example
-        rows.setdefault((example.test, example.turn, example.message), []).append(entry)
-        sides.update(dict.fromkeys((example.test, *example.also_in), entry.side))
+        sides.update((test, entry.side) for test in (example.test, *example.also_in) if test in shown)
+        if example.test not in shown:
+            continue
+        rows.setdefault((example.test, example.turn, example.message), []).append(entry.row)
+        if PLACEHOLDER.search(example.message):  # masked: here the message is as it was said
+            rows.setdefault((example.test, example.turn, unnumbered(example.message)), []).append(entry.row)
     tests = [
         _Test(conversation, rephrasings.get(conversation.id), rows, commands, review or Marks()).shown(
             sides.get(conversation.id, "")
@@ -93,7 +100,7 @@ class _Test:
 
     conversation: Conversation
     rephrased: RephrasedConversation | None
-    rows: Mapping[tuple[str, int, str], Sequence[Placed]]
+    rows: Mapping[tuple[str, int, str], Sequence[str]]
     commands: _Commands
     review: Marks
 
@@ -143,7 +150,8 @@ class _Test:
     def _rows(self, index: int, message: str) -> dict[str, Any]:
         """How many rows have the message at this place, and where the first of them stands."""
         found = self.rows.get((self.conversation.id, index, message), ())
-        return {"rows": len(found), "first": found[0].row} if found else {}
+        found = found or self.rows.get((self.conversation.id, index, unnumbered(message)), ())
+        return {"rows": len(found), "first": found[0]} if found else {}
 
     def _said(self) -> dict[int, list[str]]:
         """What the assistant said after each turn."""

@@ -5,18 +5,21 @@ Everything is read from the records that the stages left; a stage that was not r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import sqlite3
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Example
-from rasa_ft_ext.report.balance import kinds, lengths
+from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Conversation, RephrasedConversation, RephrasedFile
+from rasa_ft_ext.report.balance import SideCounts, kinds, lengths
 from rasa_ft_ext.report.browse import Placed, as_json, browsable
 from rasa_ft_ext.report.figures import Tokens, is_done, read_figures, read_tokens
 from rasa_ft_ext.report.funnel import funnel, makers
 from rasa_ft_ext.report.reviewed import reviewed
 from rasa_ft_ext.report.sections import Section, script, section
-from rasa_ft_ext.rows import TRAIN_ROWS, VALIDATION_ROWS, read_rows
+from rasa_ft_ext.rows import TRAIN_ROWS, VALIDATION_ROWS, stored_rows
+from rasa_ft_ext.scratch import digest, scratch
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     DATASET,
@@ -32,6 +35,7 @@ from rasa_ft_ext.workspace import (
 GROUP = "Data"
 TRAIN, VALIDATION, UNDIVIDED = "train", "validation", "examples"
 _OPEN = 25  # rows of a chart; more are folded
+_WORDINGS = 20_000  # messages and rephrasings that are in the page; a browser is slow with more
 _STATIC = 200  # conversations that stand in the page for who has no script
 
 
@@ -56,31 +60,45 @@ def sections(output: Path) -> Iterator[Section]:
                 "agreement", "How sure the LLM is", "data.agreement", group=GROUP, found=found.rephrased.teacher
             )
     workspace = Workspace(output)
-    placed = _placed(workspace) if is_done(output, DATASET) else []
-    if placed:
-        yield _balance(placed, workspace.card().flows if is_done(output, ANNOTATIONS) else {})
-    if is_done(output, ANNOTATIONS):
-        annotated = workspace.annotations()
-        yield _browse(workspace, annotated, placed)
-        rows, tokens = list(_run(workspace)), list(_tokens(workspace, annotated))
-        yield section("run", "The run", "data.run", group=GROUP, rows=rows, tokens=tokens)
+    with scratch() as database:
+        counts: dict[str, SideCounts] = {}
+        placed = _counted(_placed(workspace, database), counts) if is_done(output, DATASET) else iter(())
+        has_annotations = is_done(output, ANNOTATIONS)
+        tested = _tested(workspace, placed) if has_annotations else None
+        deque(placed, maxlen=0)  # whoever shows no conversations has not looked at the examples
+        if counts:
+            yield _balance(counts, workspace.card().flows if has_annotations else {})
+        if tested is not None:
+            browse, tokens = tested
+            yield browse
+            rows = list(_run(workspace))
+            yield section("run", "The run", "data.run", group=GROUP, rows=rows, tokens=list(_tokens(workspace, tokens)))
 
 
-def _placed(workspace: Workspace) -> list[Placed]:
-    """The examples with the rows that `split` made of them."""
-    sides: dict[tuple[str, str], tuple[str, str]] = {}
+def _counted(placed: Iterable[Placed], counts: dict[str, SideCounts]) -> Iterator[Placed]:
+    """Pass examples on, and count them by their sides."""
+    for entry in placed:
+        counts.setdefault(entry.side, SideCounts()).add(entry.example)
+        yield entry
+
+
+def _placed(workspace: Workspace, database: sqlite3.Connection) -> Iterator[Placed]:
+    """The examples with the rows that `split` made of them, read one after the other."""
+    database.execute("CREATE TABLE rows (row BLOB PRIMARY KEY, side TEXT, name TEXT) WITHOUT ROWID")
     if is_done(workspace.root, SPLIT):
         for side, file in ((TRAIN, TRAIN_ROWS), (VALIDATION, VALIDATION_ROWS)):
-            for row in read_rows(workspace.folder(SPLIT) / file, may_be_empty=True):
-                sides[row.prompt, row.completion] = (side, row.name)
-    examples = workspace.examples()
-    return [Placed(entry, *sides.get((entry.prompt, entry.completion), ("", ""))) for entry in examples]
+            for _, row in stored_rows(workspace.folder(SPLIT) / file, may_be_empty=True):
+                entry = (digest(row.prompt, row.completion), side, row.name)
+                database.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", entry)
+
+    for example in workspace.examples():
+        key = digest(example.prompt, example.completion)
+        found = database.execute("SELECT side, name FROM rows WHERE row = ?", (key,)).fetchone()
+        yield Placed(example, *(found or ("", "")))
 
 
-def _balance(placed: Sequence[Placed], flows: Mapping[str, str]) -> Section:
-    sides: dict[str, list[Example]] = {}
-    for entry in sorted(placed, key=lambda entry: entry.side):
-        sides.setdefault(entry.side or UNDIVIDED, []).append(entry.example)
+def _balance(counts: Mapping[str, SideCounts], flows: Mapping[str, str]) -> Section:
+    sides = {side or UNDIVIDED: counts[side] for side in sorted(counts)}
     return section(
         "balance",
         "What the examples hold",
@@ -88,15 +106,18 @@ def _balance(placed: Sequence[Placed], flows: Mapping[str, str]) -> Section:
         group=GROUP,
         kinds=kinds(sides, flows),
         lengths=lengths(sides),
-        sides={side: len(of) for side, of in sides.items()},
+        sides={side: of.examples for side, of in sides.items()},
         most=_OPEN,
     )
 
 
-def _browse(workspace: Workspace, annotated: Sequence[AnnotatedFile], placed: Sequence[Placed]) -> Section:
-    rephrased = workspace.rephrasings() if is_done(workspace.root, REPHRASINGS) else []
+def _tested(workspace: Workspace, placed: Iterable[Placed]) -> tuple[Section, Tokens]:
+    """The conversations of the tests, and the tokens that it took to annotate them."""
+    rephrased = _first_rephrased(workspace.rephrasings() if is_done(workspace.root, REPHRASINGS) else ())
+    usage: Counter[str] = Counter()
+    annotated, total = _first_annotated(_used(workspace.annotations(), usage), rephrased)
     found = browsable(annotated, rephrased, placed, reviewed(workspace, annotated, rephrased))
-    return section(
+    browse = section(
         "browse",
         "Conversations",
         "data.browse",
@@ -105,8 +126,60 @@ def _browse(workspace: Workspace, annotated: Sequence[AnnotatedFile], placed: Se
         data=as_json(found),
         tests=found["tests"][:_STATIC],
         commands=found["commands"],
-        total=len(found["tests"]),
+        shown=len(found["tests"]),
+        total=total,
     )
+    return browse, Tokens(**usage)
+
+
+def _used(files: Iterable[AnnotatedFile], usage: Counter[str]) -> Iterator[AnnotatedFile]:
+    """Pass files on, and count the calls that annotated them, and the tokens of these."""
+    for file in files:
+        for conversation in file.conversations:
+            for _, turn in conversation.annotated:
+                if turn.annotation is not None:
+                    usage.update({"calls": 1, **turn.annotation.usage.model_dump()})
+        yield file
+
+
+def _first_rephrased(files: Iterable[RephrasedFile]) -> list[RephrasedFile]:
+    """As many rephrased tests as go into the page, at least one."""
+    kept: list[RephrasedFile] = []
+    room = _WORDINGS
+    for file in files:
+        chosen: list[RephrasedConversation] = []
+        for conversation in file.conversations:
+            room -= _wordings(conversation)
+            if room < 0 and (kept or chosen):
+                break
+            chosen.append(conversation)
+        kept.append(file.model_copy(update={"conversations": tuple(chosen)}))
+        if room < 0:
+            break
+    return kept
+
+
+def _first_annotated(
+    files: Iterable[AnnotatedFile], rephrased: Iterable[RephrasedFile]
+) -> tuple[list[AnnotatedFile], int]:
+    """As many annotated tests as go into the page with their rephrasings, at least one; and how many there are."""
+    wordings = {conversation.id: _wordings(conversation) for file in rephrased for conversation in file.conversations}
+    kept: list[AnnotatedFile] = []
+    room, total = _WORDINGS, 0
+    for file in files:
+        chosen: list[Conversation] = []
+        for conversation in file.conversations:
+            room -= len(conversation.turns) + wordings.get(conversation.id, 0)
+            if room >= 0 or not (total or chosen):
+                chosen.append(conversation)
+            total += 1
+        if chosen:
+            kept.append(file.model_copy(update={"conversations": tuple(chosen)}))
+    return kept, total
+
+
+def _wordings(conversation: RephrasedConversation) -> int:
+    return sum(len(turn.rephrasings) for turn in conversation.turns)
 
 
 def _run(workspace: Workspace) -> Iterator[tuple[str, str]]:
@@ -158,10 +231,10 @@ def _llm(settings: Any, *keys: str) -> str:
     return ", ".join(names) or "-"
 
 
-def _tokens(workspace: Workspace, annotated: Sequence[AnnotatedFile]) -> Iterator[tuple[str, str, Tokens]]:
+def _tokens(workspace: Workspace, of_annotations: Tokens) -> Iterator[tuple[str, str, Tokens]]:
     """What the calls were for, which LLM answered them, and their tokens; what is not known is left out."""
     teacher = _llm(workspace.card().llm, *_NAMES)
-    yield "running the tests", teacher, _of_annotations(annotated)
+    yield "running the tests", teacher, of_annotations
     if is_done(workspace.root, REPHRASINGS):
         rephraser = _llm(read_record(workspace.folder(REPHRASINGS) / MANIFEST, Manifest).key.get("llm"), *_NAMES)
         found = read_tokens(workspace.root, REPHRASINGS)
@@ -171,19 +244,3 @@ def _tokens(workspace: Workspace, annotated: Sequence[AnnotatedFile]) -> Iterato
         ):
             if name in found:
                 yield what, llm, found[name]
-
-
-def _of_annotations(annotated: Sequence[AnnotatedFile]) -> Tokens:
-    """The tokens of the calls that annotated the tests."""
-    asked = [
-        turn.annotation.usage
-        for file in annotated
-        for of in file.conversations
-        for _, turn in of.annotated
-        if turn.annotation is not None
-    ]
-    return Tokens(
-        calls=len(asked),
-        prompt_tokens=sum(of.prompt_tokens for of in asked),
-        completion_tokens=sum(of.completion_tokens for of in asked),
-    )

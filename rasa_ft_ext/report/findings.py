@@ -14,7 +14,7 @@ from rasa_ft_ext.workspace import Workspace
 
 ANCHOR = "findings"
 _OPEN = 5  # findings of a group; more are folded
-_MOST = 500  # findings of a group that are in the page; all are in checks.json
+_MOST = 500  # findings of a group that are in the page; checks.json has more
 _FILTERED = 20  # from so many findings on there is a search
 
 _MEANING: dict[Kind, str] = {
@@ -56,7 +56,7 @@ def sections(output: Path) -> Iterator[Section]:
     found = latest(Workspace(output))
     if found is None:
         return
-    many = len(found.findings) >= _FILTERED
+    many = found.total >= _FILTERED
     yield section(
         ANCHOR,
         "What the checks found",
@@ -68,7 +68,7 @@ def sections(output: Path) -> Iterator[Section]:
         groups=list(_groups(found)),
         severities=[severity for severity in SEVERITIES if found.count(severity)],
         kinds=list(dict.fromkeys(finding.kind for finding in found.findings)),
-        total=len(found.findings),
+        total=found.total,
         figures=list(_figures(found)),
         many=many,
         open=_OPEN,
@@ -101,9 +101,11 @@ def _groups(found: CheckReport) -> Iterator[Group]:
         for finding in found.findings:
             if finding.severity == severity:
                 by_sort.setdefault((severity, finding.kind, finding.advice), []).append(finding)
+    uncounted = {(of.severity, of.kind): of.number for of in found.left_out}
     for (severity, kind, advice), findings in by_sort.items():
         rows = tuple(map(_row, findings[:_MOST]))
-        yield Group(severity, kind, _MEANING[kind], advice, rows, len(findings))
+        total = len(findings) + uncounted.pop((severity, kind), 0)
+        yield Group(severity, kind, _MEANING[kind], advice, rows, total)
 
 
 def _row(finding: Finding) -> Row:
@@ -113,10 +115,10 @@ def _row(finding: Finding) -> Row:
 
 def _figures(found: CheckReport) -> Iterator[str]:
     """What the checks measured besides, a sentence each."""
-    turns = [turn.diversity for turn in found.diversity if turn.rephrasings]
-    if turns:
+    mean = found.average_diversity
+    if mean is not None:
         yield (
-            f"Diversity of the rephrasings: {sum(turns) / len(turns):.2f} on average, from 0, they only repeat the "
+            f"Diversity of the rephrasings: {mean:.2f} on average, from 0, they only repeat the "
             "message, to 1, they have no wording of it."
         )
     if found.longest is not None:

@@ -13,7 +13,7 @@ from rasa_ft_ext.review.applying import NOT_THE_LABEL, apply
 from rasa_ft_ext.review.decisions import Decision
 from rasa_ft_ext.review.fitting import Place
 from rasa_ft_ext.review.place import is_applied, read_review
-from rasa_ft_ext.workspace import DATASET, Workspace
+from rasa_ft_ext.workspace import DATASET, REPHRASINGS, Workspace
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,10 @@ class Marks:
 
 
 def reviewed(workspace: Workspace, annotated: Sequence[AnnotatedFile], rephrased: Sequence[RephrasedFile]) -> Marks:
-    """What was decided; nothing where it cannot be read, which `worries` tells."""
+    """What was decided of these tests; nothing where it cannot be read, which `worries` tells."""
+    everything = workspace.rephrasings() if is_done(workspace.root, REPHRASINGS) else ()
     try:
-        fitted = read_review(workspace).fit(workspace, list(annotated), list(rephrased))
+        fitted = read_review(workspace).fit(workspace, workspace.annotations(), everything)
     except RasaFtError:
         return Marks()
     left_out: dict[Place, str] = {

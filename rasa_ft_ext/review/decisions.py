@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from rasa_ft_ext.conversation import SparseRecord
 from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.yaml_reading import load_yaml
+from rasa_ft_ext.yaml_reading import read_text as read_limited
 
 Verdict = Literal["accept", "reject", "edit"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -126,13 +127,7 @@ def read_text(path: Path) -> str:
     Raises:
         ConfigError: it cannot be read.
     """
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or error
-        raise ConfigError(str(path), [f"It cannot be read: {reason}."]) from error
+    return read_limited(path) if path.exists() else ""
 
 
 def decisions_of(text: str, where: str) -> Decisions:
@@ -186,7 +181,7 @@ def _by_entry(blocks: list[tuple[int, str]]) -> Decisions | None:
 
 def _entry(block: str) -> Decision | None:
     try:
-        entry = Decision.model_validate(YAML(typ="rt").load(f"    {block}"))
+        entry = Decision.model_validate(load_yaml(f"    {block}", typ="rt"))
     except (YAMLError, ValidationError):
         return None
     return None if any(entry.problems()) else entry
@@ -216,7 +211,7 @@ def _as_a_whole(text: str, where: str) -> Decisions:
 def _loaded(text: str, where: str) -> Any:
     """The list of decisions as ruamel.yaml gives it, with the places of its entries; empty where there are none."""
     try:
-        content = YAML(typ="rt").load(text)
+        content = load_yaml(text, typ="rt")
     except YAMLError as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         problem = error.problem if isinstance(error, MarkedYAMLError) else str(error)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 from rasa_ft_ext import commands as language
 from rasa_ft_ext.commands import Command, Syntax
 from rasa_ft_ext.conversation import AnnotatedFile, Conversation, RephrasedConversation, RephrasedFile, Rephrasing
-from rasa_ft_ext.errors import ConfigError
+from rasa_ft_ext.errors import ConfigError, WorkspaceError
+from rasa_ft_ext.records import AnyRecord, read_record, record_path
 from rasa_ft_ext.review.decisions import Decision, Decisions
 from rasa_ft_ext.review.labels import Labels
 from rasa_ft_ext.steps import lines_of
+
+_FILES = 16  # that are kept in memory
 
 Place = tuple[str, int, str | None]
 """A test's id, the index of a turn, and the text of a rephrasing; None is the turn's own message."""
@@ -66,7 +71,7 @@ class Wordings:
 
         A message that has moved in its test is found as long as the test has it once.
         """
-        test = self._tests.get(decision.test)
+        test = self._of(decision.test)
         if test is None:
             return None, "there is no such test."
         turns = [index for _, index, other in test if other is None]
@@ -77,6 +82,41 @@ class Wordings:
             return None, why
         found = test.get((decision.test, index, decision.rephrasing))
         return found, "" if found else "the message has no such rephrasing."
+
+    def _of(self, test: str) -> Mapping[Place, Wording] | None:
+        return self._tests.get(test)
+
+
+class StoredWordings(Wordings):
+    """The same of records on disk: a test's file is read when it is asked for, and the last few files are kept.
+
+    Args:
+        annotations: The folder of the annotations.
+        rephrasings: That of the rephrasings; None where there are none.
+    """
+
+    def __init__(self, annotations: Path, rephrasings: Path | None) -> None:
+        super().__init__((), ())
+        self._annotations = annotations
+        self._rephrasings = rephrasings
+        self._read = lru_cache(maxsize=_FILES)(self._wordings_of)
+
+    def _of(self, test: str) -> Mapping[Place, Wording] | None:
+        return self._read(test.partition("::")[0])._of(test)
+
+    def _wordings_of(self, file: str) -> Wordings:
+        annotated = _record(self._annotations, file, AnnotatedFile)
+        rephrased = _record(self._rephrasings, file, RephrasedFile) if self._rephrasings else None
+        return Wordings([annotated] if annotated else (), [rephrased] if rephrased else ())
+
+
+def _record(folder: Path, file: str, kind: type[AnyRecord]) -> AnyRecord | None:
+    """The record of a test file; None where there is no such file in the folder."""
+    try:
+        path = record_path(folder, file)
+    except WorkspaceError:  # the name is none of ours
+        return None
+    return read_record(path, kind) if path.is_file() else None
 
 
 def fit(decisions: Decisions, wordings: Wordings, labels: Labels, where: str) -> Fitted:

@@ -71,7 +71,10 @@ _EXAMPLES: dict[Syntax, tuple[str, str]] = {
 
 
 def labels_of(
-    card: AssistantCard, annotated: list[AnnotatedFile], rephrased: Iterable[RephrasedFile], flow_map: FlowMap | None
+    card: AssistantCard,
+    annotated: Iterable[AnnotatedFile],
+    rephrased: Iterable[RephrasedFile],
+    flow_map: FlowMap | None,
 ) -> Labels:
     """What reads the labels of the assistant that these were recorded of."""
     custom = {command.text: command for command in _commands(annotated, rephrased) if command.type == "Custom"}

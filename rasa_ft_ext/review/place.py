@@ -7,12 +7,15 @@ which file it was, so that the decisions are not forgotten where the flag is.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rasa_ft_ext.conversation import AnnotatedFile, RephrasedFile
 from rasa_ft_ext.errors import ConfigError, WorkspaceError
+from rasa_ft_ext.records import Stored
 from rasa_ft_ext.review.applying import apply
 from rasa_ft_ext.review.decisions import Decisions, read_decisions
 from rasa_ft_ext.review.fitting import Fitted, Wordings, fit
@@ -27,6 +30,8 @@ from rasa_ft_ext.workspace import (
     read_flow_map,
     read_record,
 )
+
+AnyFile = TypeVar("AnyFile", AnnotatedFile, RephrasedFile)
 
 REVIEW = "review.yaml"
 
@@ -50,8 +55,10 @@ class Review:
             return None
         return {"sha256": digest, "file": Path(os.path.relpath(self.path, self.root)).as_posix()}
 
-    def fit(self, workspace: Workspace, annotated: list[AnnotatedFile], rephrased: list[RephrasedFile]) -> Fitted:
-        """Find what the decisions are about, and read the edited labels.
+    def fit(
+        self, workspace: Workspace, annotated: Iterable[AnnotatedFile], rephrased: Iterable[RephrasedFile]
+    ) -> Fitted:
+        """Find what the decisions are about, and read the edited labels; the files are gone through several times.
 
         Raises:
             ConfigError: labels are not in the assistant's language.
@@ -60,7 +67,8 @@ class Review:
             return Fitted()
         flow_map = read_flow_map(workspace.folder(ANNOTATIONS))
         labels = labels_of(workspace.card(), annotated, rephrased, flow_map)
-        return fit(self.decisions, Wordings(annotated, rephrased), labels, str(self.path))
+        tests = {decision.test for decision in self.decisions.entries}
+        return fit(self.decisions, Wordings(_only(tests, annotated), _only(tests, rephrased)), labels, str(self.path))
 
 
 def review_path(workspace: Workspace, given: Path | None = None) -> Path:
@@ -95,7 +103,15 @@ def check_labels(workspace: Workspace, given: Path | None = None) -> None:
         review.fit(workspace, workspace.annotations(), _rephrasings(workspace))
 
 
-def _rephrasings(workspace: Workspace) -> list[RephrasedFile]:
+def _only(tests: Collection[str], files: Iterable[AnyFile]) -> Iterator[AnyFile]:
+    """The files with these tests only."""
+    for file in files:
+        yield file.model_copy(
+            update={"conversations": tuple(entry for entry in file.conversations if entry.id in tests)}
+        )
+
+
+def _rephrasings(workspace: Workspace) -> Iterable[RephrasedFile]:
     is_there = (workspace.folder(REPHRASINGS) / MANIFEST).is_file() and not workspace.force
     return workspace.rephrasings() if is_there else []
 
@@ -128,18 +144,22 @@ def require_applied(workspace: Workspace, given: Path | None = None) -> None:
         )
 
 
-def reviewed_rephrasings(workspace: Workspace, given: Path | None = None) -> list[RephrasedFile]:
+def reviewed_rephrasings(workspace: Workspace, given: Path | None = None) -> Iterable[RephrasedFile]:
     """The rephrasings, if there are any, as the examples were made of them: with the decisions, once these are applied.
 
     Raises:
         ConfigError: the decisions cannot be read.
     """
-    found = workspace.rephrasings() if (workspace.folder(REPHRASINGS) / MANIFEST).is_file() else []
+    if not (workspace.folder(REPHRASINGS) / MANIFEST).is_file():
+        return ()
+    found = workspace.rephrasings()
     review = read_review(workspace, given)
-    if not found or not review.decisions.entries or not is_applied(workspace, review):
+    if not review.decisions.entries or not is_applied(workspace, review):
         return found
     annotated = workspace.annotations()
-    return list(apply(annotated, found, review.fit(workspace, annotated, found)).rephrased)
+    fitted = review.fit(workspace, annotated, found)
+    pairs = partial(zip, annotated, found, strict=True)  # `rephrase` writes one file for each that is annotated
+    return Stored(lambda: (file for one, other in pairs() for file in apply([one], [other], fitted).rephrased))
 
 
 def _remembered(workspace: Workspace) -> Path | None:

@@ -15,7 +15,7 @@ from pydantic import Field
 from rasa_ft_ext.conversation import Record
 from rasa_ft_ext.errors import RasaFtError, WorkspaceError
 from rasa_ft_ext.review.decisions import VERDICTS, Decision, Verdict, read_decisions
-from rasa_ft_ext.review.fitting import Place, Wording, Wordings, fit, unfit_commands
+from rasa_ft_ext.review.fitting import Place, StoredWordings, Wording, fit, unfit_commands
 from rasa_ft_ext.review.labels import labels_of
 from rasa_ft_ext.review.writing import decide
 from rasa_ft_ext.steps import lines_of
@@ -47,7 +47,7 @@ class UnfitError(RasaFtError):
 
 
 class Desk:
-    """The wordings of an output folder, which are read once, and the file of decisions, which is read each time.
+    """The wordings of an output folder, which are read where they are asked for, and the file of decisions.
 
     Args:
         workspace: The output folder; it needs annotations at least.
@@ -72,7 +72,7 @@ class Desk:
         rephrased = workspace.rephrasings() if has_rephrasings else []
         flow_map = read_flow_map(workspace.folder(ANNOTATIONS))
         self._labels = labels_of(workspace.card(), annotated, rephrased, flow_map)
-        self._wordings = Wordings(annotated, rephrased)
+        self._wordings = StoredWordings(self._folders[0], self._folders[1] if has_rephrasings else None)
         self.state()
 
     def state(self) -> dict[str, Any]:

@@ -3,20 +3,24 @@
 Test cases that share an example are one group, and a group is never torn apart: no prompt of the validation data has
 been seen in training. Training has everything there is to learn at least once (command types, flows that are
 started, names of slots that are set); after that it takes as many examples as its fraction allows. Files and formats
-are not known here.
+are not known here, and examples are looked at once, one by one: what is kept of them in memory is a few numbers for
+each test.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import sqlite3
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rasa_ft_ext.conversation import Conversation, Example
 from rasa_ft_ext.errors import WorkspaceError
 from rasa_ft_ext.prompts import without_clock
+from rasa_ft_ext.scratch import digest, scratch
 
 Feature = tuple[str, str]
 """What is to be learned: one of `KINDS`, and a name."""
@@ -26,15 +30,11 @@ KINDS = ("commands", "flows", "slots")
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Test cases that stay together, with all of their examples; both are sorted."""
+    """Test cases that stay together, in alphabetical order; how many examples they have, and what these can teach."""
 
     tests: tuple[str, ...]
-    examples: tuple[Example, ...]
+    size: int
     features: frozenset[Feature]
-
-    @property
-    def size(self) -> int:
-        return len(self.examples)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def assign(
     Raises:
         WorkspaceError: the examples do not fit the conversations, or hold one twice.
     """
-    groups, idle = grouped(list(conversations), list(examples), tied)
+    groups, idle = grouped(conversations, examples, tied)
     random.Random(seed).shuffle(groups)
     if train_frac >= 1:
         return Assignment(tuple(groups), (), (), tuple(idle))
@@ -91,7 +91,7 @@ def assign(
 
 
 def grouped(
-    conversations: list[Conversation], examples: list[Example], tied: Iterable[tuple[str, str]] = ()
+    conversations: Iterable[Conversation], examples: Iterable[Example], tied: Iterable[tuple[str, str]] = ()
 ) -> tuple[list[Group], list[str]]:
     """Put together the test cases that share a prompt; return the groups, and the tests that give no example.
 
@@ -99,46 +99,48 @@ def grouped(
     only in what the clock said is the same. A test all of whose examples were dropped as another's duplicates goes
     with that other.
     """
-    examples = sorted(examples, key=example_order)
-    ties = _Ties(conversation.id for conversation in conversations)
-    _check(ties, examples)
+    ties, own = _Ties(), _Tallies()
     for one, other in tied:
         ties.tie(one, other)
-    holders: dict[str, str] = {}
-    for example in examples:
-        ties.tie(example.test, holders.setdefault(without_clock(example.prompt), example.test), *example.also_in)
-    own = {example.test for example in examples}
-    for conversation in conversations:
-        if conversation.id not in own:
-            prompts = (without_clock(turn.annotation.prompt) for _, turn in conversation.annotated if turn.annotation)
-            ties.tie(conversation.id, *(holders[prompt] for prompt in prompts if prompt in holders))
+    with scratch() as database:
+        holders = _Holders(database)
+        for example in examples:
+            ties.tie(example.test, holders.first(example), *example.also_in)
+            own.add(example)
+        holders.refuse_doubles()
+        unknown = ties.items
+        for conversation in conversations:
+            unknown.discard(conversation.id)
+            ties.tie(conversation.id)
+            if conversation.id not in own.tests:
+                ties.tie(conversation.id, *holders.of(conversation))
+    if unknown:
+        raise WorkspaceError(
+            f"There are examples of {min(unknown)!r}, but no annotations of this test ({len(unknown)} such tests). The "
+            "dataset is of another run: run `rasa-ft dataset` again."
+        )
     groups: list[Group] = []
     idle: list[str] = []
-    found: dict[str, list[Example]] = {}
-    for example in examples:
-        found.setdefault(ties.root(example.test), []).append(example)
-    for root, tests in ties.sets().items():
-        if root in found:
-            groups.append(Group(tuple(tests), tuple(found[root]), features(found[root])))
+    for tests in ties.sets():
+        group = own.group(tests)
+        if group.size:
+            groups.append(group)
         else:
             idle.extend(tests)
     return groups, sorted(idle)
 
 
-def without(assignment: Assignment, dropped: Iterable[Example]) -> Assignment:
-    """The same assignment with some of its examples left out; the tests stay."""
-    gone = {example_order(example) for example in dropped}
-
-    def thinned(group: Group) -> Group:
-        examples = tuple(example for example in group.examples if example_order(example) not in gone)
-        return Group(group.tests, examples, features(examples))
-
-    kept = {group: thinned(group) for group in (*assignment.train, *assignment.validation)}
+def remeasured(assignment: Assignment, examples: Iterable[Example]) -> Assignment:
+    """The same assignment with the sizes and features that its groups have where these are the examples."""
+    own = _Tallies()
+    for example in examples:
+        own.add(example)
+    measured = {group: own.group(group.tests) for group in (*assignment.train, *assignment.validation)}
     return replace(
         assignment,
-        train=tuple(kept[group] for group in assignment.train),
-        validation=tuple(kept[group] for group in assignment.validation),
-        demanded=tuple(kept[group] for group in assignment.demanded),
+        train=tuple(measured[group] for group in assignment.train),
+        validation=tuple(measured[group] for group in assignment.validation),
+        demanded=tuple(measured[group] for group in assignment.demanded),
     )
 
 
@@ -163,14 +165,19 @@ def fill(sizes: Sequence[int], room: int) -> list[int]:
     """Indices of the sizes whose sum is the largest that `room` holds; of several choices the earliest in order."""
     if room <= 0:
         return []
-    made_by: dict[int, int] = {}
+    made_by = array("i", [0]) * (room + 1)
     reached = 1  # bit n is set: some of the sizes so far add up to n
+    everything = (1 << (room + 1)) - 1
     for index, size in enumerate(sizes):
-        new = ((reached << size) & ~reached & ((1 << (room + 1)) - 1)) if size <= room else 0
+        new = (reached << size) & ~reached & everything if size <= room else 0
         reached |= new
-        while new:
-            made_by[new.bit_length() - 1] = index
-            new ^= 1 << (new.bit_length() - 1)
+        if new:
+            lowest = (new & -new).bit_length() - 1
+            bits = f"{new >> lowest:b}"[::-1]
+            at = bits.find("1")
+            while at >= 0:
+                made_by[lowest + at] = index
+                at = bits.find("1", at + 1)
         if reached >> room:
             break
     total = reached.bit_length() - 1
@@ -197,45 +204,89 @@ def _cover(groups: Sequence[Group]) -> list[Group]:
     return cover
 
 
-def _check(ties: _Ties, examples: Sequence[Example]) -> None:
-    unknown = sorted({test for example in examples for test in (example.test, *example.also_in)} - ties.items)
-    if unknown:
-        raise WorkspaceError(
-            f"There are examples of {unknown[0]!r}, but no annotations of this test ({len(unknown)} such tests). The "
-            "dataset is of another run: run `rasa-ft dataset` again."
-        )
-    times = Counter((example.prompt, example.completion) for example in examples)
-    twice = [example for example in examples if times[example.prompt, example.completion] > 1]
-    if twice:
-        raise WorkspaceError(
-            f"The dataset holds an example twice: turn {twice[0].turn} of {twice[0].test!r}, variant "
-            f"{twice[0].variant} ({len(twice)} rows are concerned). Run `rasa-ft dataset` again."
-        )
+class _Tallies:
+    """How many examples each test has, and what these can teach."""
+
+    def __init__(self) -> None:
+        self.tests: dict[str, int] = {}
+        self._features: dict[str, frozenset[Feature]] = {}
+        self._known: dict[frozenset[Feature], frozenset[Feature]] = {}  # most sets are those of other tests as well
+
+    def add(self, example: Example) -> None:
+        found = features((example,)) | self._features.get(example.test, frozenset())
+        self.tests[example.test] = self.tests.get(example.test, 0) + 1
+        self._features[example.test] = self._known.setdefault(found, found)
+
+    def group(self, tests: Iterable[str]) -> Group:
+        tests = tuple(tests)
+        found = frozenset[Feature]().union(*(self._features.get(test, ()) for test in tests))
+        return Group(tests, sum(self.tests.get(test, 0) for test in tests), self._known.setdefault(found, found))
+
+
+class _Holders:
+    """On disk, the first test that has each prompt, date and time aside; and all examples, each of which is one."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        database.execute("CREATE TABLE prompts (prompt BLOB PRIMARY KEY, test TEXT) WITHOUT ROWID")
+        database.execute("CREATE TABLE examples (example BLOB, test TEXT, turn INTEGER, variant INTEGER)")
+
+    def first(self, example: Example) -> str:
+        """The test that had the example's prompt first: its own, if none had it before."""
+        key = digest(example.prompt, example.completion)
+        entry = (key, example.test, example.turn, example.variant)
+        self._database.execute("INSERT INTO examples VALUES (?, ?, ?, ?)", entry)
+        prompt = digest(without_clock(example.prompt))
+        self._database.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (prompt, example.test))
+        return next(self._with(prompt))
+
+    def of(self, conversation: Conversation) -> Iterator[str]:
+        """The tests that have the prompts of a conversation."""
+        for _, turn in conversation.annotated:
+            if turn.annotation is not None:
+                yield from self._with(digest(without_clock(turn.annotation.prompt)))
+
+    def _with(self, prompt: bytes) -> Iterator[str]:
+        for (test,) in self._database.execute("SELECT test FROM prompts WHERE prompt = ?", (prompt,)):
+            yield str(test)
+
+    def refuse_doubles(self) -> None:
+        twice = "SELECT example FROM examples GROUP BY example HAVING COUNT(*) > 1"
+        query = f"SELECT test, turn, variant FROM examples WHERE example IN ({twice}) ORDER BY test, turn, variant"
+        found = self._database.execute(query)
+        first = found.fetchone()
+        if first is not None:
+            test, turn, variant = first
+            raise WorkspaceError(
+                f"The dataset holds an example twice: turn {turn} of {test!r}, variant {variant} "
+                f"({1 + sum(1 for _ in found)} rows are concerned). Run `rasa-ft dataset` again."
+            )
 
 
 class _Ties:
     """Disjoint sets of test ids."""
 
-    def __init__(self, items: Iterable[str]) -> None:
-        self._parent = {item: item for item in items}
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
 
     @property
     def items(self) -> set[str]:
         return set(self._parent)
 
-    def root(self, item: str) -> str:
+    def tie(self, item: str, *others: str) -> None:
+        for other in (item, *others):
+            self._parent.setdefault(other, other)
+            first, second = sorted((self._root(item), self._root(other)))
+            self._parent[second] = first
+
+    def sets(self) -> Iterator[tuple[str, ...]]:
+        """The members of each set in alphabetical order; the sets in the order of their first."""
+        found: dict[str, list[str]] = {}
+        for item in sorted(self._parent):
+            found.setdefault(self._root(item), []).append(item)
+        return (tuple(tests) for tests in found.values())
+
+    def _root(self, item: str) -> str:
         while self._parent[item] != item:
             self._parent[item] = item = self._parent[self._parent[item]]
         return item
-
-    def tie(self, item: str, *others: str) -> None:
-        for other in others:
-            first, second = sorted((self.root(item), self.root(other)))
-            self._parent[second] = first
-
-    def sets(self) -> dict[str, list[str]]:
-        """The members of each set in alphabetical order, by their root; the sets in the order of their first."""
-        found: dict[str, list[str]] = {}
-        for item in sorted(self._parent):
-            found.setdefault(self.root(item), []).append(item)
-        return found

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from rasa_ft_ext.conversation import AnnotatedFile, Conversation
+from rasa_ft_ext.conversation import AnnotatedFile, Conversation, TestFile
 from rasa_ft_ext.split.stubs import Stubs, key
 
 
@@ -34,10 +34,27 @@ class FileNames:
         return f"{name} {number}" if number else name
 
 
-def plan(files: Sequence[AnnotatedFile], stubs: dict[str, Stubs]) -> dict[str, FileNames]:
+@dataclass(frozen=True)
+class Outline:
+    """What must be known of a test file to name what is in it: its source, and its tests by id and name.
+
+    `metadata` are the names of the metadata that its tests use.
+    """
+
+    source: TestFile
+    tests: tuple[tuple[str, str], ...]
+    metadata: frozenset[str]
+
+
+def outline(file: AnnotatedFile) -> Outline:
+    used = frozenset[str]().union(*map(used_metadata, file.conversations))
+    return Outline(file.source, tuple((case.id, case.name) for case in file.conversations), used)
+
+
+def plan(files: Sequence[Outline], stubs: dict[str, Stubs]) -> dict[str, FileNames]:
     """Find the names for every file, by the file's name; the files come in the order in which Rasa reads them."""
     basenames = _Names({_basename(file) for file in files})
-    tests = _Names({key(case.name) for file in files for case in file.conversations})
+    tests = _Names({key(name) for file in files for _, name in file.tests})
     metadata = _Names({name for file in files for name in _metadata(file)})
     plans: dict[str, FileNames] = {}
     for file in files:
@@ -59,9 +76,9 @@ def plan(files: Sequence[AnnotatedFile], stubs: dict[str, Stubs]) -> dict[str, F
     return plans
 
 
-def _test_numbers(file: AnnotatedFile, stubs: Stubs, names: _Names) -> dict[str, int]:
+def _test_numbers(file: Outline, stubs: Stubs, names: _Names) -> dict[str, int]:
     numbers: dict[str, int] = {}
-    for name in dict.fromkeys(key(case.name) for case in file.conversations):
+    for name in dict.fromkeys(key(name) for _, name in file.tests):
         claim = _Claim(stubs.for_test.get(name, {}), stubs.of(name))
         _, number = names.take(name, claim, _numbered(name))
         if number > 1:
@@ -69,11 +86,11 @@ def _test_numbers(file: AnnotatedFile, stubs: Stubs, names: _Names) -> dict[str,
     return numbers
 
 
-def metadata_of(file: AnnotatedFile) -> dict[str, dict[str, Any]]:
+def metadata_of(source: TestFile) -> dict[str, dict[str, Any]]:
     """The content of each metadata entry of a file, by its name; of two with one name Rasa takes the last."""
     return {
         next(iter(entry)): {name: value for content in entry.values() for name, value in content.items()}
-        for entry in file.source.metadata
+        for entry in source.metadata
         if entry
     }
 
@@ -85,12 +102,11 @@ def used_metadata(conversation: Conversation) -> set[str]:
     return {name for name in names if isinstance(name, str)}
 
 
-def _metadata(file: AnnotatedFile) -> dict[str, dict[str, Any]]:
-    used = set[str]().union(*(used_metadata(conversation) for conversation in file.conversations))
-    return {name: content for name, content in metadata_of(file).items() if name in used}
+def _metadata(file: Outline) -> dict[str, dict[str, Any]]:
+    return {name: content for name, content in metadata_of(file.source).items() if name in file.metadata}
 
 
-def _basename(file: AnnotatedFile) -> str:
+def _basename(file: Outline) -> str:
     return PurePosixPath(file.source.file).name
 
 
@@ -118,6 +134,8 @@ class _Names:
 
     def take(self, name: str, claim: _Claim, numbered: Callable[[int], str]) -> tuple[str, int]:
         """Enter a claim under the name, or under the first numbered one where it fits; return name and number."""
+        if not claim.gives and not claim.needs:
+            return name, 1  # it disturbs nobody, whatever stands under the name
         number, candidate = 1, name
         while not self._fits(candidate, claim) or (number > 1 and candidate in self._originals):
             number += 1

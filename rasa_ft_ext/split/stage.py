@@ -10,22 +10,25 @@ Who goes where is decided in `rasa_ft_ext.split.assignment`, how tests are writt
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rasa_ft_ext.checks.duplicates import superfluous, tests_to_tie, varied_wordings
-from rasa_ft_ext.checks.entries import entries_of
+from rasa_ft_ext.checks.entries import Entry
 from rasa_ft_ext.checks.findings import FILES, CheckReport, Side
 from rasa_ft_ext.checks.stage import CHECKS, check, refuse_faults, write_report
-from rasa_ft_ext.conversation import Example
 from rasa_ft_ext.errors import ConfigError, WorkspaceError
+from rasa_ft_ext.example_file import ExampleFile
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.review.place import FOLLOWS, made_with, require_applied, reviewed_rephrasings
-from rasa_ft_ext.split.assignment import Assignment, Group, assign, example_order, without
+from rasa_ft_ext.scratch import Shelf, scratch
+from rasa_ft_ext.split.assignment import Assignment, Group, assign, remeasured
+from rasa_ft_ext.split.order import Order
 from rasa_ft_ext.split.suite import SuiteWriter
-from rasa_ft_ext.split.summary import SplitSummary, examples_of, summarize
+from rasa_ft_ext.split.summary import SplitSummary, summarize
 from rasa_ft_ext.workspace import (
     ANNOTATIONS,
     DATASET,
@@ -87,25 +90,28 @@ def split(
             refuse_faults(read_record(workspace.folder(SPLIT) / CHECKS, CheckReport))
         return read_summary(workspace.folder(SPLIT), SplitSummary)
     progress = progress or Progress()
-    assignment, dropped, writer = _plan(workspace, train_frac, seed, near_duplicates, review)
-    rows = _rows(assignment, seed)
-    report = check(workspace, entries_of(rows), review=review)
-    if strict:
-        refuse_faults(report)
-    with workspace.writing(SPLIT, key) as folder:
-        for side, examples in rows.items():
-            write_jsonl(folder / FILES[side], [_row(example, output_format) for example in examples])
-        write_report(folder / CHECKS, report)
-        folders = _write_tests(folder / TESTS, assignment, writer, progress)
-        summary = summarize(
-            assignment,
-            train_frac,
-            test_folders=folders,
-            renamed=writer.renamed,
-            dropped=dropped,
-            findings=report.counts,
-        )
-        write_record(folder / SUMMARY, summary)
+    with scratch() as database:
+        order = Order(ExampleFile(workspace), workspace.card().syntax, database)
+        assignment, dropped = _plan(workspace, order, train_frac, seed, near_duplicates, review)
+        rows = order.rows(seed)
+        report = check(workspace, rows, review=review, progress=progress)
+        if strict:
+            refuse_faults(report)
+        with workspace.writing(SPLIT, key) as folder:
+            commands = _write_rows(folder, rows, output_format, progress)
+            write_report(folder / CHECKS, report)
+            writer = SuiteWriter(workspace.annotations())
+            folders = _write_tests(folder / TESTS, assignment, writer, progress)
+            summary = summarize(
+                assignment,
+                train_frac,
+                commands=commands,
+                test_folders=folders,
+                renamed=writer.renamed,
+                dropped=dropped,
+                findings=report.counts,
+            )
+            write_record(folder / SUMMARY, summary)
     return summary
 
 
@@ -143,26 +149,50 @@ def _check(train_frac: float, output_format: str, near_duplicates: str) -> None:
 
 
 def _plan(
-    workspace: Workspace, train_frac: float, seed: int, near_duplicates: NearDuplicates, review: Path | None
-) -> tuple[Assignment, dict[str, int], SuiteWriter]:
-    """Who goes where, how many examples of each side are dropped, and what writes the tests."""
-    examples = workspace.examples()
-    if not examples:
+    workspace: Workspace,
+    order: Order,
+    train_frac: float,
+    seed: int,
+    near_duplicates: NearDuplicates,
+    review: Path | None,
+) -> tuple[Assignment, dict[Side, int]]:
+    """Who goes where, and how many examples of each side are dropped."""
+    conversations = (conversation for file in workspace.annotations() for conversation in file.conversations)
+    tied = tests_to_tie(order.undivided()) if near_duplicates == "group" else ()
+    assignment = assign(conversations, order.examples(), train_frac, seed, tied)
+    if not assignment.train:
         raise WorkspaceError(
             f"{workspace.folder(DATASET)} holds no examples, so there is nothing to split. Look at the reasons in "
             f"{workspace.folder(ANNOTATIONS)}, mend the tests, and run `rasa-ft annotate` and `rasa-ft dataset` again."
         )
-    files = workspace.annotations()
-    conversations = [conversation for file in files for conversation in file.conversations]
-    tied = tests_to_tie(examples) if near_duplicates == "group" else []
-    assignment = assign(conversations, examples, train_frac, seed, tied)
-    dropped: dict[str, int] = {}
-    if near_duplicates == "drop":
-        varied = varied_wordings(reviewed_rephrasings(workspace, review))
-        train, validation = superfluous(examples_of(assignment.train), examples_of(assignment.validation), varied)
-        dropped = {"train": len(train), "validation": len(validation)}
-        assignment = without(assignment, [*train, *validation])
-    return assignment, dropped, SuiteWriter(files)
+    order.assign(assignment)
+    if near_duplicates != "drop":
+        return assignment, {}
+    with scratch() as database:
+        varied = varied_wordings(reviewed_rephrasings(workspace, review), Shelf(database, "varied"))
+        dropped = order.drop(superfluous(order.by_group(), varied))
+    return remeasured(assignment, (entry.example for entry in order.by_group() if entry.example)), dropped
+
+
+def _write_rows(
+    folder: Path, rows: Sequence[Entry], output_format: OutputFormat, progress: Progress
+) -> dict[Side, Counter[str]]:
+    """Write the rows of both sides; return how often each type of command occurs in them."""
+    commands: dict[Side, Counter[str]] = {side: Counter() for side in FILES}
+    progress.start("Writing the rows of both sides", len(rows))
+
+    def of(side: Side, entries: Iterable[Entry]) -> Iterator[dict[str, Any]]:
+        for entry in entries:
+            commands[side].update(command.type for command in entry.commands)
+            yield _row(entry, output_format)
+            progress.step()
+
+    for side, entries in groupby(rows, key=lambda entry: entry.side):
+        assert side is not None
+        write_jsonl(folder / FILES[side], of(side, entries))
+    for side in FILES:
+        (folder / FILES[side]).touch()
+    return commands
 
 
 def _write_tests(folder: Path, assignment: Assignment, writer: SuiteWriter, progress: Progress) -> list[str]:
@@ -183,14 +213,7 @@ def _tests(groups: Iterable[Group]) -> set[str]:
     return {test for group in groups for test in group.tests}
 
 
-def _rows(assignment: Assignment, seed: int) -> dict[Side, list[Example]]:
-    """The examples of each side in the order of its rows."""
-    train = sorted(examples_of(assignment.train), key=example_order)
-    random.Random(seed).shuffle(train)
-    return {"train": train, "validation": sorted(examples_of(assignment.validation), key=example_order)}
-
-
-def _row(example: Example, output_format: OutputFormat) -> dict[str, Any]:
+def _row(example: Entry, output_format: OutputFormat) -> dict[str, Any]:
     if output_format == "instruction":
         return {"prompt": example.prompt, "completion": example.completion}
     return {

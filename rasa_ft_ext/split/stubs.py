@@ -8,7 +8,7 @@ stubbed ones, unless it calls no custom action at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,24 +101,38 @@ def _for_tests(source: TestFile) -> dict[str, dict[str, Any]]:
 
 
 def must_part(files: Iterable[AnnotatedFile], stubs: dict[str, Stubs], tests: set[str]) -> bool:
-    """Whether some of these tests (by id) are stubbed while others may call the action server."""
-    stubbed: list[tuple[Conversation, dict[str, Any]]] = []
-    live: list[Conversation] = []
-    for file in files:
-        of_file = stubs[file.source.file]
-        for conversation in file.conversations:
-            if conversation.id not in tests:
-                continue
-            if of_file.serve(conversation.name):
-                stubbed.append((conversation, of_file.of(conversation.name)))
-            else:
-                live.append(conversation)
+    """Whether some of these tests (by id) are stubbed while others may call the action server.
+
+    The files are gone through twice, if there are stubs at all.
+    """
+    if not any(of_file.own or of_file.for_test for of_file in stubs.values()):
+        return False
+    done, replaced = set[str](), set[str]()
+    stubbed = False
+    for conversation, of_file in _chosen(files, stubs, tests):
+        if of_file.serve(conversation.name):
+            own = of_file.of(conversation.name)
+            done |= _actions(conversation) - own.keys()
+            replaced |= own.keys()
+            stubbed = True
     if not stubbed:
         return False
     # What a stubbed test did without a stub, it did without a custom action; what has a stub is one, whatever its name.
-    built_in = _BUILT_IN.union(*(_actions(conversation) - own.keys() for conversation, own in stubbed))
-    built_in = built_in.difference(*(own.keys() for _, own in stubbed))
-    return any(not conversation.events or _actions(conversation) - built_in for conversation in live)
+    built_in = (_BUILT_IN | done) - replaced
+    return any(
+        not conversation.events or _actions(conversation) - built_in
+        for conversation, of_file in _chosen(files, stubs, tests)
+        if not of_file.serve(conversation.name)
+    )
+
+
+def _chosen(
+    files: Iterable[AnnotatedFile], stubs: dict[str, Stubs], tests: set[str]
+) -> Iterator[tuple[Conversation, Stubs]]:
+    for file in files:
+        for conversation in file.conversations:
+            if conversation.id in tests:
+                yield conversation, stubs[file.source.file]
 
 
 def _actions(conversation: Conversation) -> set[str]:

@@ -10,13 +10,13 @@ with stubs stand in a folder of their own, `train_with_stubs` or `validation_wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rasa_ft_ext.conversation import AnnotatedFile, Conversation
-from rasa_ft_ext.errors import WorkspaceError
-from rasa_ft_ext.split.names import FileNames, metadata_of, plan, used_metadata
+from rasa_ft_ext.file_names import inside
+from rasa_ft_ext.split.names import FileNames, metadata_of, outline, plan, used_metadata
 from rasa_ft_ext.split.stubs import Stubs, key, must_part, resolve
 from rasa_ft_ext.yaml import write_yaml
 
@@ -24,22 +24,26 @@ WITH_STUBS = "_with_stubs"
 
 
 class SuiteWriter:
-    """Writes the tests of an annotated suite; `renamed` tells where a name is not the original's, by test id."""
+    """Writes the tests of an annotated suite; `renamed` tells where a name is not the original's, by test id.
 
-    def __init__(self, files: Sequence[AnnotatedFile]) -> None:
-        in_order = sorted(files, key=lambda file: file.source.file)
-        self._files = [file for file in in_order if file.conversations]
+    The files are gone through several times, and not all of them are held.
+    """
+
+    def __init__(self, files: Iterable[AnnotatedFile]) -> None:
+        self._files = files
+        in_order = sorted(map(outline, files), key=lambda file: file.source.file)
+        self._outlines = [file for file in in_order if file.tests]
         self._stubs = resolve([file.source for file in in_order])
-        self._names = plan(self._files, self._stubs)
+        self._names = plan(self._outlines, self._stubs)
 
     @property
     def renamed(self) -> dict[str, str]:
         pairs: dict[str, str] = {}
-        for file in self._files:
+        for file in self._outlines:
             names = self._names[file.source.file]
-            for case in file.conversations:
-                if (file.source.file, case.name) != (names.path, names.test(case.name)):
-                    pairs[case.id] = f"{names.path}::{names.test(case.name)}"
+            for test, name in file.tests:
+                if (file.source.file, name) != (names.path, names.test(name)):
+                    pairs[test] = f"{names.path}::{names.test(name)}"
         return pairs
 
     def write(self, folder: Path, side: str, tests: set[str]) -> list[str]:
@@ -63,7 +67,7 @@ class SuiteWriter:
                     cases.setdefault(place, []).append(case)
             for place, chosen in cases.items():
                 names = self._names[file.source.file]
-                write_yaml(_path(folder / place, names.path), content(file, chosen, stubs, names))
+                write_yaml(inside(folder / place, names.path), content(file, chosen, stubs, names))
                 written.add(place)
         return sorted(written)
 
@@ -72,7 +76,7 @@ def content(file: AnnotatedFile, cases: Sequence[Conversation], stubs: Stubs, na
     """The content of a test file that holds these cases, and what they need."""
     fixtures = {next(iter(entry)): entry for entry in file.source.fixtures if entry}
     used_fixtures = {name for case in cases for name in case.test_case.get("fixtures") or []}
-    metadata = metadata_of(file)
+    metadata = metadata_of(file.source)
     used = set[str]().union(*(used_metadata(case) for case in cases))
     sections = {
         "fixtures": [entry for name, entry in fixtures.items() if name in used_fixtures],
@@ -100,10 +104,3 @@ def _test_case(conversation: Conversation, names: FileNames) -> dict[str, Any]:
 def _with_metadata(entry: dict[str, Any], names: FileNames) -> dict[str, Any]:
     name = entry.get("metadata")
     return {**entry, "metadata": names.metadata[name]} if name in names.metadata else entry
-
-
-def _path(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise WorkspaceError(f"The test file name {name!r} leads out of {folder}.")
-    return path

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
-from rasa_ft_ext.conversation import Example, Record
-from rasa_ft_ext.split.assignment import KINDS, Assignment, Feature, Group, features
+from rasa_ft_ext.checks.findings import Side
+from rasa_ft_ext.conversation import Record
+from rasa_ft_ext.split.assignment import KINDS, Assignment, Feature, Group
 
 
 class SplitSummary(Record):
@@ -44,40 +44,41 @@ def summarize(
     assignment: Assignment,
     train_frac: float,
     *,
+    commands: Mapping[Side, Mapping[str, int]],
     test_folders: Iterable[str],
     renamed: Mapping[str, str],
-    dropped: Mapping[str, int] | None = None,
+    dropped: Mapping[Side, int] | None = None,
     findings: Mapping[str, int] | None = None,
 ) -> SplitSummary:
-    """Count what went where, and put into words what is not as one would expect."""
-    train, val = examples_of(assignment.train), examples_of(assignment.validation)
-    reached = len(train) / (len(train) + len(val))
+    """Count what went where, and put into words what is not as one would expect.
+
+    `commands` counts those of the rows of each side by their types.
+    """
+    train, val = (sum(group.size for group in groups) for groups in (assignment.train, assignment.validation))
+    reached = train / (train + val)
+    learned, measured = _features(assignment.train), _features(assignment.validation)
     summary = SplitSummary(
-        train_examples=len(train),
-        val_examples=len(val),
+        train_examples=train,
+        val_examples=val,
         train_tests=sum(len(group.tests) for group in assignment.train) + len(assignment.idle),
         val_tests=sum(len(group.tests) for group in assignment.validation),
         groups=len(assignment.train) + len(assignment.validation),
         train_frac=train_frac,
         train_frac_reached=round(reached, 4),
-        train_commands=_command_counts(train),
-        val_commands=_command_counts(val),
-        missing_in_train=_by_kind(features(val) - features(train)),
-        only_in_train=_by_kind(features(train) - features(val)) if val else {},
+        train_commands=dict(sorted(commands["train"].items())),
+        val_commands=dict(sorted(commands["validation"].items())),
+        missing_in_train=_by_kind(measured - learned),
+        only_in_train=_by_kind(learned - measured) if val else {},
         test_folders=tuple(test_folders),
         renamed=dict(renamed),
-        dropped=dict(dropped or {}),
+        dropped={str(side): number for side, number in (dropped or {}).items()},
         findings=dict(findings or {}),
     )
     return summary.model_copy(update={"notes": tuple(_notes(summary, assignment))})
 
 
-def examples_of(groups: Iterable[Group]) -> list[Example]:
-    return [example for group in groups for example in group.examples]
-
-
-def _command_counts(examples: Iterable[Example]) -> dict[str, int]:
-    return dict(sorted(Counter(command.type for example in examples for command in example.commands).items()))
+def _features(groups: Iterable[Group]) -> frozenset[Feature]:
+    return frozenset[Feature]().union(*(group.features for group in groups))
 
 
 def _by_kind(found: frozenset[Feature]) -> dict[str, tuple[str, ...]]:

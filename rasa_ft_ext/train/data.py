@@ -160,7 +160,7 @@ def _one_template(workspace: Workspace, card: AssistantCard, output: Path) -> di
     It stands beside the examples, the student's or the assistant's own; where it does not, it was not kept or is not
     the only one, and the annotations tell.
     """
-    examples = workspace.examples()
+    examples = list(workspace.examples())
     if (workspace.folder(DATASET) / PROMPT_TEMPLATE).is_file():
         source = workspace.template()
         found = {template_id(source): _hash(source)}

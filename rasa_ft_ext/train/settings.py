@@ -31,11 +31,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.yaml import to_yaml
+from rasa_ft_ext.yaml_reading import read_yaml
 
 RECIPES = Path(__file__).with_name("recipes")
 
@@ -341,11 +340,9 @@ class _Reading:
 
     def _read(self, file: Path, where: str, folder: Path | None = None) -> None:
         try:
-            content = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            self._unreadable(f"{where} cannot be read: {error.strerror or error}.")
-        except (UnicodeDecodeError, YAMLError) as error:
-            self._unreadable(f"{where} is not YAML: {error}")
+            content = read_yaml(file)
+        except ConfigError as error:
+            self._unreadable(f"{where} {error.problems[0].removeprefix('it ')}.")
         else:
             if content is None or isinstance(content, dict):
                 self.add(where, content or {}, folder)

@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.train.settings import TrainSettings, allowed
+from rasa_ft_ext.yaml_reading import read_yaml
 
 OF_LORA = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules")
 # What may be searched. The others say what is measured, and on what, or change speed and memory only.
@@ -113,12 +112,7 @@ def load_space(file: Path, settings: TrainSettings, fixed: Collection[str] = ())
     Raises:
         ConfigError: it cannot be searched; names every problem.
     """
-    try:
-        content = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(str(file), [f"It cannot be read: {error.strerror or error}."]) from error
-    except (UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(str(file), [f"It is not YAML: {error}"]) from error
+    content = read_yaml(file)
     if not isinstance(content, dict) or not content:
         raise ConfigError(str(file), ["It must be a mapping with settings as keys, such as `lora_rank: [8, 16, 32]`."])
     return make_space(content, settings, fixed, where=str(file))

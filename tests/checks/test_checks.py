@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from rasa_ft_ext import commands as language
 from rasa_ft_ext.checks import duplicates
+from rasa_ft_ext.checks import stage as checking
 from rasa_ft_ext.checks.balance import balance_of, check_balance, check_sides
 from rasa_ft_ext.checks.contradictions import check_contradictions
 from rasa_ft_ext.checks.diversity import check_diversity, diversity_of
@@ -23,8 +25,11 @@ from rasa_ft_ext.checks.grounding import check_values
 from rasa_ft_ext.checks.known import Known, known_of
 from rasa_ft_ext.checks.lengths import Context, check_lengths, lengths_of
 from rasa_ft_ext.checks.names import check_names
+from rasa_ft_ext.checks.similarity import NEARLY, overlap, pieces
 from rasa_ft_ext.conversation import Example, RephrasedFile
+from rasa_ft_ext.errors import DataError
 from rasa_ft_ext.flow_map import FlowMap, MappedSlot
+from rasa_ft_ext.workspace import Workspace
 from tests.builders import annotated_file, assistant_card, conversation, prompt, rephrased, rephrasing, said
 
 KNOWN = Known(
@@ -145,12 +150,12 @@ def test_what_an_assistant_has_is_taken_from_the_recording_and_the_map_of_its_fl
     booked = booked.model_copy(update={"turns": (booked.turns[0].model_copy(update={"annotation": annotation}),)})
     mapped = FlowMap(flows=(), slots=(MappedSlot(name="paid", type="bool"),))
 
-    known = known_of(assistant_card(), [annotated_file(booked)], mapped)
+    known = known_of(assistant_card(), [annotated_file(booked)], mapped, {})
 
     assert known.flows == {"book_car", "book_hotel"}
     assert known.slots == {"city", "paid"}
     assert known.values == {"size": {"small", "big"}, "paid": {"true", "false"}}
-    assert known.held == {(booked.id, 0): ("big",)}
+    assert known.held == {(booked.id, 0): ["big"]}
 
 
 def test_prompts_that_differ_in_the_clock_only_contradict_each_other() -> None:
@@ -213,10 +218,10 @@ def test_many_equal_rows_are_told_without_comparing_each_with_each() -> None:
     assert len(near_duplicates(entries)) < 10 * len(many)
     kinds = [(finding.place.row, finding.severity) for finding in check_duplicates(entries)]
     assert len(kinds) == len(set(kinds)) == 599 + 300 + 299
-    train, validation = superfluous(many[:600], many[600:], {})
-    assert (len(train), len(validation)) == (599, 300)
+    dropped = list(superfluous(entries, {}))
+    assert dropped == [*range(1, 900)]
     tests = [entry.model_copy(update={"test": f"cars.yml::{entry.variant}"}) for entry in many]
-    parents = {pair for pair in duplicates.tests_to_tie(tests)}
+    parents = {pair for pair in duplicates.tests_to_tie(entries_of({"train": tests}))}
     tied = {"cars.yml::0"}
     while more := {test for pair in parents if tied & set(pair) for test in pair} - tied:
         tied |= more
@@ -259,7 +264,7 @@ def test_rephrasings_that_only_repeat_are_counted_for_each_message() -> None:
 def test_rows_that_do_not_fit_the_context_are_named() -> None:
     entries = rows(example("CancelFlow()", "no"), example("CancelFlow()", "no " * 50))
     context = Context("tiny", str.split, 60)
-    lengths = lengths_of(entries, context)
+    lengths = list(lengths_of(entries, context))
 
     (finding,) = check_lengths(entries, lengths, context)
 
@@ -287,7 +292,7 @@ def test_a_side_without_rows_is_told() -> None:
     one = example("CancelFlow()", "a")
 
     def found(**sides: list[Example]) -> list[str]:
-        return [finding.severity for finding in check_sides(entries_of(sides))]  # type: ignore[arg-type]
+        return [finding.severity for finding in check_sides({entry.side for entry in entries_of(sides)})]  # type: ignore[arg-type]
 
     assert found(train=[one], validation=[one]) == []
     assert found(train=[one], validation=[]) == ["note"]
@@ -328,3 +333,40 @@ def test_wordings_that_were_varied_on_purpose_repeat_nothing() -> None:
     assert [finding.kind for finding in check_duplicates(rows(first, copy), {})] == ["near-duplicate"]
     across = check_duplicates(entries_of({"train": [first], "validation": [copy]}), varied_wordings([file]))
     assert [finding.severity for finding in across] == ["problem"]
+
+
+def test_near_duplicates_are_found_in_a_crowd_of_messages_that_are_somewhat_alike() -> None:
+    dice = random.Random(1)
+    names = ["".join(dice.choices("abdefgiklmnoprstuvw", k=9)) for _ in range(400)]
+    said = [f"could you please tell me when {name} can be reached" for name in names]
+    said += [text + "!!" for text in said[:40]] + [f"well {text}" for text in said[40:80]]
+    entries = entries_of({"train": [example("CancelFlow()", text, variant=n) for n, text in enumerate(said)]})
+
+    found = {finding.place.variant for finding in check_duplicates(entries)}
+
+    cut = [pieces(text) for text in said]
+    alike = {n for n in range(480) if any(overlap(cut[n], other) >= NEARLY for other in cut[:n])}
+    assert set(range(400, 480)) <= found <= alike
+    assert len(found) > 0.95 * len(alike)
+
+
+def test_a_report_of_big_data_holds_the_first_findings_and_counts_the_others(
+    clean: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["to the moon", "up to Mars", "let me see Venus", "a week on Jupiter", "once around the sun"]
+    wrong = [example("StartFlow(book_moon)", text, variant=n) for n, text in enumerate(texts)]
+    entries = entries_of({"train": wrong})
+    everything = checking.check(clean, entries)
+    monkeypatch.setattr(checking, "MOST", 3)
+
+    report = checking.check(clean, entries)
+
+    assert report.faults == everything.faults[:3]
+    assert report.counts == everything.counts == {"unknown name": 5}
+    assert report.count("problem") == everything.count("problem") == 5
+    assert report.total == everything.total
+    assert len(report.diversity) == 3
+    assert report.average_diversity == pytest.approx(everything.average_diversity, abs=1e-4)
+    assert "left_out" not in everything.model_dump_json()
+    with pytest.raises(DataError, match="has 5 faults"):
+        checking.refuse_faults(report)

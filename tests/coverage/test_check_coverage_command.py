@@ -44,7 +44,7 @@ def without_flow(folder: Path, flow: str) -> None:
 
 
 def with_failed_test(folder: Path) -> None:
-    file = read_annotations(folder)[0]
+    file = next(iter(read_annotations(folder)))
     failed = (FailedTest(id="x.yml::fails", reason="expected a, got b"),)
     changed: AnnotatedFile = file.model_copy(update={"failed": failed})
     write_record(record_path(folder, file.source.file), changed)

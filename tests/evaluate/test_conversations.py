@@ -61,9 +61,7 @@ class Student(LLM):
     def settings(self) -> dict[str, Any]:
         return {}
 
-    async def complete(
-        self, prompt: str, *, sample: int = 0, readable: Readable | None = None
-    ) -> Completion:
+    async def complete(self, prompt: str, *, sample: int = 0, readable: Readable | None = None) -> Completion:
         raise AssertionError("only the assistant asks it")
 
 

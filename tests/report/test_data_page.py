@@ -18,7 +18,8 @@ from rasa_ft_ext.conversation import ContestedTurn
 from rasa_ft_ext.evaluation import Evaluation, Subject, Verdict
 from rasa_ft_ext.llm.scripted_server import scripted_llm
 from rasa_ft_ext.prompts import one_line
-from rasa_ft_ext.report.balance import kinds, lengths
+from rasa_ft_ext.report import data
+from rasa_ft_ext.report.balance import counted, kinds, lengths
 from rasa_ft_ext.report.figures import Annotated, DataFigures, Divided, Made, Rephrased
 from rasa_ft_ext.report.funnel import funnel
 from rasa_ft_ext.report.page import write_report
@@ -238,7 +239,7 @@ def test_charts_count_examples_and_name_what_no_example_has() -> None:
         ],
         "validation": [example("b", "r", start("g"))],
     }
-    commands, flows, slots = kinds(sides, ["f", "g", "never"])
+    commands, flows, slots = kinds({side: counted(of) for side, of in sides.items()}, ["f", "g", "never"])
     shown = {name: [(bar.count, bar.share) for bar in bars] for name, bars in commands.rows}
     assert shown == {"SetSlot": [(2, 1.0), (0, 0.0)], "StartFlow": [(1, 0.5), (1, 1.0)]}
     assert [(name, [bar.count for bar in bars]) for name, bars in flows.rows] == [
@@ -254,7 +255,7 @@ def test_lengths_are_a_histogram_of_round_bins() -> None:
         "train": [example("a", "x" * length) for length in (100, 101, 250, 500)],
         "validation": [example("b", "x" * 120)],
     }
-    found = lengths(sides)
+    found = lengths({side: counted(of) for side, of in sides.items()})
     assert found is not None
     assert found.rows == (("train", 175, 500, 500), ("validation", 120, 120, 120))
     assert found.marks == (100, 310, 520)
@@ -267,4 +268,18 @@ def test_lengths_are_a_histogram_of_round_bins() -> None:
     assert [bar.height for bar in train] == [50.0, 25.0, 25.0]
     room = 1000 / 21  # of a bin; the second one holds validation's bar, on the right
     assert [round(bar.x / room, 2) for bar in found.bars] == [0.07, 7.07, 20.07, 1.5]
-    assert lengths({"train": []}) is None
+    assert lengths({"train": counted([])}) is None
+
+
+def test_a_page_of_big_data_shows_the_first_conversations_and_says_where_the_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "_WORDINGS", 1)
+    prepared(tmp_path)
+    html = page(tmp_path)
+
+    assert [test["name"] for test in browsable(html)["tests"]] == [BOOKING.name]
+    assert "The first 1 of 2 conversations; the others are in 2_rephrasings" in html
+    monkeypatch.setattr(data, "_WORDINGS", 1000)
+    assert len(browsable(page(tmp_path))["tests"]) == 2
+    assert "The first" not in page(tmp_path)

@@ -125,7 +125,7 @@ async def test_edited_labels_go_with_the_prompt_of_a_student(tmp_path: Path, can
     decided(tmp_path, decision(1, "edit", commands=ZURICH), decision(3, "edit", commands=BERN))
     summary = await dataset(workspace, assistant, student=student)
     assert (summary.left_out, summary.contradictions) == (0, ())
-    examples = workspace.examples()
+    examples = list(workspace.examples())
     assert all(of.prompt.endswith("\nshort") for of in examples)
     first = {of.turn: of for of in examples if of.variant == 0}
     assert (first[1].prompt, first[1].completion) == (f"{prompt('book a car', 'to Basel')}\nshort", ZURICH)
@@ -286,7 +286,7 @@ def test_prepare_data_follows_the_decisions_without_paying_again(tmp_path: Path,
         )
         return Workspace(tmp_path / "out")
 
-    first = run().examples()
+    first = list(run().examples())
     calls = llm.stats()["calls"]
     at = next(of for of in first if of.variant == 1)
     gone = Decision(
@@ -300,9 +300,9 @@ def test_prepare_data_follows_the_decisions_without_paying_again(tmp_path: Path,
         run("fresh", review="out/review.yaml")
     assert llm.stats()["calls"] == calls, "labels are looked at before anything is paid for"
     decided(tmp_path / "out", gone)
-    second = run().examples()
+    second = list(run().examples())
     assert {of.message for of in first} - {of.message for of in second} == {at.message}
     assert llm.stats()["calls"] == calls
     (tmp_path / "out" / "review.yaml").rename(tmp_path / "ours.yaml")
-    assert run(review="ours.yaml").examples() == second
+    assert list(run(review="ours.yaml").examples()) == second
     assert "review: ours.yaml" in (tmp_path / "out" / "params.yaml").read_text()

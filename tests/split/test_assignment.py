@@ -7,11 +7,12 @@ from itertools import combinations
 
 import pytest
 
+from rasa_ft_ext.checks.findings import Side
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import Conversation, Example
 from rasa_ft_ext.errors import WorkspaceError
 from rasa_ft_ext.split.assignment import Assignment, Group, assign, features, fill
-from rasa_ft_ext.split.summary import examples_of, summarize
+from rasa_ft_ext.split.summary import SplitSummary, summarize
 from tests.split.builders import conversation, example, random_data, set_slot, start
 
 SEEDS = range(150)
@@ -29,7 +30,16 @@ def split_of(
 
 
 def notes(assignment: Assignment, train_frac: float) -> str:
-    return "\n".join(summarize(assignment, train_frac, test_folders=(), renamed={}).notes)
+    return "\n".join(summary_of(assignment, train_frac).notes)
+
+
+def summary_of(assignment: Assignment, train_frac: float) -> SplitSummary:
+    counts: dict[Side, dict[str, int]] = {"train": {}, "validation": {}}
+    return summarize(assignment, train_frac, commands=counts, test_folders=(), renamed={})
+
+
+def examples_of(groups: tuple[Group, ...], examples: list[Example]) -> list[Example]:
+    return [entry for entry in examples if entry.test in ids_of(groups)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -37,14 +47,15 @@ def test_every_test_and_example_is_on_one_side_and_no_prompt_on_both(seed: int) 
     conversations, examples = random_data(seed)
     done = assign(conversations, examples, random.Random(seed).uniform(0.05, 1), seed)
     train, validation = ids_of(done.train), ids_of(done.validation)
+    assert sum(group.size for group in (*done.train, *done.validation)) == len(examples)
 
     assert train.isdisjoint(validation)
     assert train | validation | set(done.idle) == {entry.id for entry in conversations}
-    assert len(examples_of(done.train)) + len(examples_of(done.validation)) == len(examples)
-    assert {entry.test for entry in examples_of(done.train)} <= train
-    assert {entry.test for entry in examples_of(done.validation)} <= validation
-    assert {entry.prompt for entry in examples_of(done.train)}.isdisjoint(
-        entry.prompt for entry in examples_of(done.validation)
+    assert len(examples_of(done.train, examples)) + len(examples_of(done.validation, examples)) == len(examples)
+    assert {entry.test for entry in examples_of(done.train, examples)} <= train
+    assert {entry.test for entry in examples_of(done.validation, examples)} <= validation
+    assert {entry.prompt for entry in examples_of(done.train, examples)}.isdisjoint(
+        entry.prompt for entry in examples_of(done.validation, examples)
     )
     for entry in examples:
         assert {entry.test, *entry.also_in} <= train or {entry.test, *entry.also_in} <= validation
@@ -55,8 +66,8 @@ def test_training_has_every_command_flow_and_slot(seed: int) -> None:
     conversations, examples = random_data(seed)
     done = assign(conversations, examples, random.Random(seed).uniform(0.05, 1), seed)
 
-    assert features(examples_of(done.train)) == features(examples)
-    assert not summarize(done, 0.5, test_folders=(), renamed={}).missing_in_train
+    assert features(examples_of(done.train, examples)) == features(examples)
+    assert not summary_of(done, 0.5).missing_in_train
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -64,7 +75,7 @@ def test_training_comes_as_near_to_its_fraction_as_whole_groups_allow(seed: int)
     conversations, examples = random_data(seed)
     frac = random.Random(seed).uniform(0.05, 0.99)
     done = assign(conversations, examples, frac, seed)
-    reached = len(examples_of(done.train))
+    reached = len(examples_of(done.train, examples))
     demanded = sum(group.size for group in done.demanded)
 
     if demanded > frac * len(examples):
@@ -83,7 +94,7 @@ def test_a_group_that_coverage_demands_is_needed(seed: int) -> None:
     done = assign(conversations, examples, 0.01, seed)
 
     for group in done.demanded:
-        others = [entry for entry in examples_of(done.demanded) if entry not in group.examples]
+        others = [entry for entry in examples_of(done.demanded, examples) if entry.test not in group.tests]
         assert len(done.demanded) == 1 or features(others) != features(examples)
 
 
@@ -96,7 +107,7 @@ def test_the_order_of_the_input_does_not_matter_and_the_seed_does(seed: int) -> 
     second = assign(conversations, examples, 0.7, seed)
 
     assert [group.tests for group in second.train] == [group.tests for group in first.train]
-    assert [group.examples for group in second.validation] == [group.examples for group in first.validation]
+    assert [group.size for group in second.validation] == [group.size for group in first.validation]
 
 
 def test_seeds_give_different_splits() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from rasa_ft_ext import api
 from rasa_ft_ext.checks.duplicates import near_duplicates, superfluous
-from rasa_ft_ext.checks.entries import Entry, read_entries
+from rasa_ft_ext.checks.entries import Entry, entries_of, read_entries
 from rasa_ft_ext.checks.findings import CheckReport
 from rasa_ft_ext.checks.lengths import context_length
 from rasa_ft_ext.cli.main import main
@@ -71,9 +71,10 @@ def test_wordings_that_were_varied_on_purpose_are_kept_on_their_side(tmp_path: P
     texts = [f"please show me what {WORDS[0] * 3} costs{end}" for end in (".", "!")]
     rows = [example("a.yml::a", f"USER: {text}", start("f"), message=text) for text in texts]
 
-    assert superfluous(rows, [], {}) == ([rows[1]], [])
-    assert superfluous(rows, [], {"a.yml::a": frozenset({texts[1]})}) == ([], [])
-    assert superfluous(rows[:1], rows[1:], {"a.yml::a": frozenset({texts[1]})}) == ([], [rows[1]])
+    together, apart = entries_of({"train": rows}), entries_of({"train": rows[:1], "validation": rows[1:]})
+    assert list(superfluous(together, {})) == [1]
+    assert list(superfluous(together, {"a.yml::a": frozenset({texts[1]})})) == []
+    assert list(superfluous(apart, {"a.yml::a": frozenset({texts[1]})})) == [1]
 
 
 def test_what_is_like_a_varied_row_and_its_original_is_like_the_original() -> None:
@@ -81,7 +82,7 @@ def test_what_is_like_a_varied_row_and_its_original_is_like_the_original() -> No
     texts = [text.upper(), text, f"{text}!"]
     rows = [example("a.yml::a", f"USER: {text}", start("f"), message=text) for text in texts]
 
-    assert superfluous(rows, [], {"a.yml::a": frozenset({texts[0]})}) == ([rows[2]], [])
+    assert list(superfluous(entries_of({"train": rows}), {"a.yml::a": frozenset({texts[0]})})) == [2]
 
 
 def test_near_duplicates_are_kept_on_one_side(workspace: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, WorkspaceError
+from rasa_ft_ext.report.page import write_report
 from rasa_ft_ext.split.stage import split
 from rasa_ft_ext.workspace import DATASET, SPLIT, Workspace
 from tests.split.builders import annotated, conversation, example, random_data, set_slot, start, workspace_of
@@ -176,3 +178,24 @@ def test_an_empty_dataset_names_the_next_step(tmp_path: Path) -> None:
 def test_a_missing_stage_names_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="rasa-ft annotate"):
         split(Workspace(tmp_path))
+
+
+def test_splitting_and_showing_hold_few_of_the_prompts(tmp_path: Path) -> None:
+    examples = [
+        example(f"a.yml::{n:03}", f"{'long ' * 10_000}USER: what is {n * 'x'}", message=f"what is {n * 'x'}")
+        for n in range(150)
+    ]
+    workspace = workspace_of(tmp_path, annotated(conversation(entry.test) for entry in examples), examples)
+    size = sum(len(entry.prompt) for entry in examples)
+    del examples
+    split(workspace)  # imports
+    tracemalloc.start()
+    try:
+        split(Workspace(tmp_path, force=True), near_duplicates="drop")
+        write_report(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert size > 7_000_000
+    assert peak < size / 3
