@@ -167,7 +167,8 @@ def unfinished(root: Path) -> Iterator[tuple[About, int]]:
             about = About.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             continue
-        yield about, sum(1 for note in (path.parent / "notes").rglob("*.json") if ".beside" not in note.suffixes)
+        notes = (path.parent / "notes").rglob("*.json")
+        yield about, sum(not note.name.endswith(".beside.json") for note in notes)
 
 
 def names_of_notes(place: Path) -> frozenset[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rasa_ft_ext.errors import WorkspaceError
 
@@ -49,6 +49,9 @@ def check_file_names(names: Iterable[str], root: Path) -> None:
             inside(root, name)
         except WorkspaceError as error:
             problems.append(str(error))
+        else:
+            if name != PurePosixPath(name).as_posix() or ".." in name.split("/"):
+                problems.append(f"The name {name!r} leads over other folders than its own, so it may be another's too.")
         if any(len(part.encode(errors="replace")) > MOST_BYTES for part in name.split("/")):
             problems.append(f"The name {name[:60]!r}... is too long: at most {MOST_BYTES} bytes. Rename the file.")
         alike.setdefault(unicodedata.normalize("NFC", name.casefold()), []).append(name)

@@ -103,7 +103,7 @@ class Forecast:
         config, cache = rephrasing.config, self.calls.cache
 
         def has(prompt: str) -> bool:
-            return cache is not None and cache.has(config.llm.public, prompt)
+            return cache is not None and cache.has(config.llm.known_as, prompt)
 
         for file in read_annotations(folder):
             if file.source.file not in done:

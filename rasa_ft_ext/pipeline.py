@@ -22,7 +22,6 @@ from rasa_ft_ext.conversation import AssistantCard
 from rasa_ft_ext.errors import AssistantError, ConfigError, MissingExtraError, RasaFtError
 from rasa_ft_ext.evaluation import Side
 from rasa_ft_ext.llm.base import LLM
-from rasa_ft_ext.llm.batch_client import check_provider
 from rasa_ft_ext.llm.opening import Calls
 from rasa_ft_ext.llm.options import CallOptions
 from rasa_ft_ext.llm.settings import LLMSettings, read_model_groups, resolve
@@ -168,12 +167,13 @@ class Place:
             return recorded_assistant(workspace.card(), llm, calls)
         stubbed = any(file.source.stub_custom_actions for file in workspace.annotations())
         assistant = self.open_shared(calls, stubbed=stubbed, progress=progress)
-        if assistant.card.fingerprint != workspace.card().fingerprint:
-            asyncio.run(assistant.close())
-            raise AssistantError(
-                f"The annotations in {workspace.root} were made with another model ({workspace.card().model}) than "
-                f"{assistant.card.model}. Give that model with --model, or run `rasa-ft annotate` again."
-            )
+        with closed_on_error(assistant):
+            if assistant.card.fingerprint != workspace.card().fingerprint:
+                raise AssistantError(
+                    f"The annotations in {workspace.root} were made with another model ({workspace.card().model}) than "
+                    f"{assistant.card.model}. Give that model with --model, or run `rasa-ft annotate` again."
+                )
+            batch_checks(assistant, calls)
         return assistant
 
     def call_options(self, calls: CallOptions | None, concurrency: int | None) -> CallOptions:
@@ -210,17 +210,24 @@ def recorded_assistant(card: AssistantCard, llm: LLMSettings | None, calls: Call
     return RecordedAssistant(card, calls.llm(llm, "validate") if llm else None)
 
 
-def batched_llm(card: AssistantCard, calls: Calls) -> LLMSettings | None:
-    """How the LLM of a loaded assistant is asked in batches; None where calls are made one by one.
+def batch_checks(assistant: RasaAssistant | WorkersAssistant, calls: Calls) -> None:
+    """Have a loaded assistant's LLM asked in batches what does not wait for other answers, if that is the mode.
 
     Raises:
-        ConfigError: it cannot be.
+        ConfigError: it cannot be: its provider has none, or it is called in another way than batches are.
     """
     if calls.batches is None:
-        return None
-    settings = resolve(card.llm, {}, "the assistant's LLM, in batches")
-    check_provider(settings)
-    return settings
+        return
+    where = "the assistant's LLM, in batches"
+    calls.gather(resolve(assistant.card.llm, {}, where))
+    if calls.batches.knows(assistant.asked_as):
+        return
+    why = "it is called in another way than batches are"
+    if "others" in assistant.asked_as:
+        why = "a router chooses among several models for each call, and a batch goes to one"
+    elif assistant.asked_as.get("use_chat_completions_endpoint") is False:
+        why = "it has `use_chat_completions_endpoint: false`, and batches are made of chat completions"
+    raise ConfigError(where, [f"{why}. Use --llm-mode calls, or change its model group in endpoints.yml."])
 
 
 def recorded_card(folder: Path) -> AssistantCard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from rasa_ft_ext.pipeline import (
     Place,
     Problems,
     at,
-    batched_llm,
+    batch_checks,
     closed_on_error,
     recorded_assistant,
     recorded_card,
@@ -37,7 +38,7 @@ from rasa_ft_ext.rephrase.config import RephraseConfig
 from rasa_ft_ext.rephrase.stage import RephraseSummary, rephrase
 from rasa_ft_ext.rephrase.variety import Variety, read_variety
 from rasa_ft_ext.rephrase.verdict import SlotValues
-from rasa_ft_ext.report.page import write_report
+from rasa_ft_ext.report.page import refresh_report
 from rasa_ft_ext.results import PrepareDataSummary, check_results, summarise, write_results
 from rasa_ft_ext.review.place import check_labels, read_review
 from rasa_ft_ext.split.stage import NearDuplicates, OutputFormat, split
@@ -100,7 +101,7 @@ class Preparation:
         stubbed = any(file.stub_custom_actions for file in suite.files)
         assistant = self.place.open_shared(calls, stubbed=stubbed, progress=self.progress)
         with closed_on_error(assistant):
-            teacher = batched_llm(assistant.card, calls)
+            batch_checks(assistant, calls)
             config = self.place.rephraser(self.rephrase_config, assistant.card.llm)
             if student is not None:
                 check_variables(student, assistant.card)
@@ -108,7 +109,7 @@ class Preparation:
             Forecast(workspace, calls, self.confirm).of_tests(suite.files, suite.tests, assistant, asked)
 
         async def annotated() -> AnnotateSummary:
-            summary = await annotate(
+            return await annotate(
                 workspace,
                 assistant,
                 suite.files,
@@ -116,9 +117,6 @@ class Preparation:
                 concurrency=self.calls.concurrency,
                 progress=self.progress,
             )
-            if teacher is not None:
-                calls.gather(teacher)
-            return summary
 
         return self._finish(workspace, calls, assistant, config, student, annotated)
 
@@ -137,10 +135,9 @@ class Preparation:
         assert config is not None
         with open_calls(self.calls, workspace.root, self.progress) as calls:
             Forecast(workspace, calls, self.confirm).of_annotations(folder, self._asked(calls, card, config))
-            summary = copy_annotations(workspace, folder)
 
             async def annotated() -> AnnotateSummary:
-                return summary
+                return copy_annotations(workspace, folder)
 
             return self._finish(workspace, calls, recorded_assistant(card, llm, calls), config, student, annotated)
 
@@ -237,9 +234,12 @@ class Preparation:
                 batch=self.calls.mode == "batch",
             )
 
-        summary = run_with(assistant, stages(), llm)
-        write_results(workspace.root, self._parameters(config), summary)
-        write_report(workspace.root)
+        with ExitStack() as held:
+            with closed_on_error(assistant):
+                held.enter_context(workspace.locked())  # else another run could come in between two stages
+            summary = run_with(assistant, stages(), llm)
+            write_results(workspace.root, self._parameters(config), summary)
+            refresh_report(workspace.root)
         return summary
 
     async def _rephrase(

@@ -30,6 +30,7 @@ _CARD = re.compile(r"(?<![\w+.,/-])[2-6]\d{3}(?:[ -]?\d){9,15}", re.ASCII)
 PLACEHOLDER = re.compile(r"(?<![A-Za-z0-9_])(EMAIL|PHONE|CARD|IBAN)_\d+(?![A-Za-z0-9_])")
 """What stands for a value."""
 _FEWEST_DIGITS = 6  # of what is worth looking at as a phone number
+_FEWEST_OF_A_COUNTRY = 7  # digits of a phone number without its country's
 _LONGEST_IBAN = 34
 
 
@@ -86,6 +87,17 @@ def find(text: str, regions: Iterable[str] = REGIONS) -> list[Found]:
         if all(found.end <= other.start or other.end <= found.start for other in taken):
             taken.append(found)
     return sorted(taken)
+
+
+def one_phone(one: str, other: str) -> bool:
+    """Whether two values of phones are one number, of which a country code was guessed where none was written.
+
+    That of the first fitting region is taken: 078 123 45 67 is found as a German number, +41 78 123 45 67 is not.
+    """
+    from phonenumbers import parse
+
+    shorter, longer = sorted((str(parse(value).national_number) for value in (one, other)), key=len)
+    return len(shorter) >= _FEWEST_OF_A_COUNTRY and longer.endswith(shorter)
 
 
 def unknown_regions(regions: Iterable[str]) -> list[str]:

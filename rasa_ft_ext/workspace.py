@@ -19,9 +19,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from rasa_ft_ext._version import __version__
 from rasa_ft_ext.conversation import AnnotatedFile, AssistantCard, Example, Record, RephrasedFile
@@ -29,6 +27,26 @@ from rasa_ft_ext.drafts import Draft, disk_errors, flush, flush_folder, names_of
 from rasa_ft_ext.errors import ForeignResultsError, WorkspaceError
 from rasa_ft_ext.files import sha256 as sha256
 from rasa_ft_ext.flow_map import FlowMap
+from rasa_ft_ext.layout import ANNOTATIONS as ANNOTATIONS
+from rasa_ft_ext.layout import ASSISTANT_CARD as ASSISTANT_CARD
+from rasa_ft_ext.layout import DATASET as DATASET
+from rasa_ft_ext.layout import EVALUATION as EVALUATION
+from rasa_ft_ext.layout import EXAMPLES as EXAMPLES
+from rasa_ft_ext.layout import FLOW_MAP as FLOW_MAP
+from rasa_ft_ext.layout import MANIFEST as MANIFEST
+from rasa_ft_ext.layout import MONITORING as MONITORING
+from rasa_ft_ext.layout import PROMPT_TEMPLATE as PROMPT_TEMPLATE
+from rasa_ft_ext.layout import REPHRASINGS as REPHRASINGS
+from rasa_ft_ext.layout import SPLIT as SPLIT
+from rasa_ft_ext.layout import STAGES as STAGES
+from rasa_ft_ext.layout import SUMMARY as SUMMARY
+from rasa_ft_ext.layout import TIMINGS as TIMINGS
+from rasa_ft_ext.layout import command_of as command_of
+from rasa_ft_ext.layout import read_annotations as read_annotations
+from rasa_ft_ext.layout import read_card as read_card
+from rasa_ft_ext.layout import read_examples as read_examples
+from rasa_ft_ext.layout import read_flow_map as read_flow_map
+from rasa_ft_ext.layout import read_summary as read_summary
 from rasa_ft_ext.locking import locked
 from rasa_ft_ext.records import Stored as Stored
 from rasa_ft_ext.records import read_record as read_record
@@ -38,26 +56,8 @@ from rasa_ft_ext.records import write_json as write_json
 from rasa_ft_ext.records import write_jsonl as write_jsonl
 from rasa_ft_ext.records import write_record as write_record
 
-ANNOTATIONS = "1_command_annotations"
-REPHRASINGS = "2_rephrasings"
-DATASET = "3_llm_finetune_data"
-SPLIT = "4_train_test_split"
-EVALUATION = "5_evaluation"
-MONITORING = "6_monitoring"
-STAGES = (ANNOTATIONS, REPHRASINGS, DATASET, SPLIT)
-
 # What a manifest calls the stages that it was made from.
 _INPUTS = {"annotations": ANNOTATIONS, "rephrasings": REPHRASINGS, "dataset": DATASET}
-
-MANIFEST = "manifest.json"
-TIMINGS = "timings.json"
-ASSISTANT_CARD = "assistant.json"
-FLOW_MAP = "flows.json"
-SUMMARY = "summary.json"
-EXAMPLES = "llm_ft_data.jsonl"
-PROMPT_TEMPLATE = "prompt_template.jinja2"
-
-AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 class Manifest(Record):
@@ -297,49 +297,6 @@ class Workspace:
             ) from error
 
 
-def read_annotations(folder: Path) -> Stored[AnnotatedFile]:
-    """The annotations in a folder that `annotate` wrote, in the order of their files' names.
-
-    Raises:
-        WorkspaceError: there are none.
-    """
-    if not (folder / ASSISTANT_CARD).is_file():
-        raise WorkspaceError(
-            f"{folder} holds no annotations (there is no {ASSISTANT_CARD}). Run `rasa-ft annotate` first, or give a "
-            "folder that it wrote."
-        )
-    return stored(folder, AnnotatedFile)
-
-
-def read_examples(path: Path) -> Stored[Example]:
-    """The examples in a file that `dataset` wrote, in their order."""
-
-    def read() -> Iterator[Example]:
-        try:
-            with path.open(encoding="utf-8", newline="\n") as lines:
-                yield from (Example.model_validate_json(line) for line in lines if line != "\n")
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise WorkspaceError(f"{path} cannot be read: {error}. Run `rasa-ft dataset` again.") from error
-
-    return Stored(read)
-
-
-def read_card(folder: Path) -> AssistantCard:
-    """Read what `annotate` wrote of the assistant."""
-    return read_record(folder / ASSISTANT_CARD, AssistantCard)
-
-
-def read_flow_map(folder: Path) -> FlowMap | None:
-    """Read the map of the flows that `annotate` wrote; None where it is missing, as in recordings of old versions."""
-    path = folder / FLOW_MAP
-    return read_record(path, FlowMap) if path.is_file() else None
-
-
-def read_summary(folder: Path, kind: type[AnyRecord]) -> AnyRecord:
-    """Read the summary that a finished stage left in its folder."""
-    return read_record(folder / SUMMARY, kind)
-
-
 def _digests(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file that is a function of the inputs, by its path."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (TIMINGS, MANIFEST))
@@ -349,9 +306,3 @@ def _digests(folder: Path) -> dict[str, str]:
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(dict(value), default=str))
     return plain
-
-
-def command_of(stage: str) -> str:
-    """The command that makes a stage."""
-    commands = {ANNOTATIONS: "annotate", REPHRASINGS: "rephrase", DATASET: "dataset", SPLIT: "split"}
-    return {**commands, EVALUATION: "evaluate"}[stage]

@@ -5,7 +5,7 @@
 `overhead`: calls a second that the client makes of a server that answers after 20 ms. `latency`: 2,000 calls to one
 that takes a second, at most 64 at a time; then the same again, from the cache. `capacity`: a server that takes 32 calls
 at a time, then 12, then 32 again, and refuses the others with 429; as many rows as it could answer within `--seconds`
-are asked for with the adaptive limit, and with fixed ones of 8 and 64 (which try a call five times, as one does without).
+are asked for with the adaptive limit, and with fixed ones of 8 and 64 (five attempts at a call, as one does without).
 
 The server is a process of its own, so with the client two cores are busy.
 """

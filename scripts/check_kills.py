@@ -33,6 +33,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "assistant_example"
 CACHE = "llm_cache.sqlite"
+COSTS = "llm_costs.jsonl"
 
 
 @dataclass
@@ -181,7 +182,7 @@ class Checker:
         return {
             path.relative_to(self._out).as_posix(): path.read_bytes()
             for path in self._out.rglob("*")
-            if path.is_file() and path.name != "timings.json" and not path.name.startswith(CACHE)
+            if path.is_file() and path.name not in ("timings.json", COSTS) and not path.name.startswith(CACHE)
         }
 
 

@@ -34,7 +34,7 @@ model_groups:
         api_key: {SECRET}
         temperature: 0.0
   - id: student
-    models: [{{provider: self-hosted, model: m, api_base: "http://u:{SECRET}@localhost:1/v1", timeout: 7}}]
+    models: [{{provider: self-hosted, model: m, api_base: "http://localhost:1/v1?code={SECRET}", timeout: 7}}]
 """
 REPHRASE = f"""\
 prompt_template: prompt.jinja2

@@ -13,8 +13,13 @@ from tests.served import find_vllm_python
 
 SECRETS = ("_API_KEY", "_LICENSE", "_TOKEN")
 
-# Rooms whose tests share what takes long to make: a trained assistant, a running vLLM, a trained model.
-SHARED = ("rasa_pro", "model_server", "train")
+# Rooms whose tests share what takes long to make: a trained assistant, a running vLLM, a trained model, much data.
+SHARED = ("rasa_pro", "model_server", "train", "checks")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make test` runs what takes seconds and does not depend on what is installed in one environment only."""
+    config.addinivalue_line("markers", "once: takes seconds, and does not depend on what is installed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import rasa_ft_ext
-from rasa_ft_ext import AnnotateSummary, PrepareDataSummary, api
+from rasa_ft_ext import AnnotateSummary, PrepareDataSummary, api, locking, preparation
 from rasa_ft_ext.cli.call_arguments import call_options
 from rasa_ft_ext.cli.main import build_parser
 from rasa_ft_ext.dataset.student import shipped
@@ -135,7 +136,7 @@ def test_recorded_annotations_become_training_data(project: Path, llm: Running) 
 def test_two_runs_of_the_same_inputs_leave_the_same_bytes(project: Path, llm: Running) -> None:
     def run() -> dict[str, bytes]:
         api.prepare_data(project=project, annotations="annotations", llm_api_base=llm.base_url, num_rephrases=1)
-        return contents(project / "output", without=("timings.json", "llm_cache.sqlite"))
+        return contents(project / "output", without=("timings.json", "llm_cache.sqlite", "llm_costs.jsonl"))
 
     first = run()
     shutil.rmtree(project / "output")
@@ -152,6 +153,22 @@ def test_a_finished_run_is_not_paid_for_again(project: Path, llm: Running) -> No
 
     assert run() == first
     assert llm.stats()["calls"] == calls
+
+
+def test_no_other_run_comes_in_between_two_stages(project: Path, llm: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locking, "_PATIENCE", 0)
+    refused = []
+
+    def between(workspace: Workspace, *_: object, **__: object) -> None:
+        with pytest.raises(WorkspaceError, match=f"Another run is writing .*process {os.getpid()} on"):
+            Workspace(workspace.root).locked().__enter__()
+        refused.append(workspace.root)
+
+    monkeypatch.setattr(preparation, "judge_before_paying", between)
+    api.prepare_data(project=project, annotations="annotations", llm_api_base=llm.base_url, num_rephrases=0)
+    assert refused == [project / "output"]
+    with Workspace(project / "output").locked():
+        pass
 
 
 def test_the_stages_one_by_one_give_the_same_as_prepare_data(project: Path, llm: Running) -> None:
@@ -269,7 +286,7 @@ def test_no_secret_reaches_the_parameters(project: Path, llm: Running, monkeypat
         f"llm: {{provider: self-hosted, model: scripted, api_base: '{llm.base_url}', api_key: '${{OUR_KEY}}'}}\n"
     )
 
-    base = llm.base_url.replace("http://", "http://user:passphrase@")
+    base = f"{llm.base_url}?code=passphrase"
     api.prepare_data(
         project=project, annotations="annotations", llm_api_base=base, rephrase_config="rephrase.yml", num_rephrases=0
     )

@@ -28,6 +28,12 @@ def test_links_are_looked_through(tmp_path: Path) -> None:
     check_file_names(["cars/a.yml", "..a/b...yml", "Zürich/東京.yaml"], tmp_path / "output")
 
 
+@pytest.mark.parametrize("name", ["cars/../a.yml", "./a.yml", "cars//a.yml"])
+def test_a_name_that_is_another_way_to_write_one_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="may be another's"):
+        check_file_names(["a.yml", "cars/a.yml", name], tmp_path)
+
+
 def test_a_name_that_is_too_long_is_told_before_there_are_results(tmp_path: Path) -> None:
     check_file_names([f"{'a' * 226}.yml"], tmp_path)
     with pytest.raises(WorkspaceError, match="too long"):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from rasa_ft_ext.llm.scripted_server import scripted_llm
+from tests.forked import forked, stderr, stdout
 
-ROOT = Path(__file__).parents[1]
-EXAMPLE = ROOT / "assistant_example"
+pytestmark = pytest.mark.once
+
+EXAMPLE = Path(__file__).parents[1] / "assistant_example"
 PART = "small_talk"
 
 MARK = "MARKED"  # in each of them
@@ -57,12 +56,12 @@ def echoing(status: int) -> Iterator[str]:
         thread.join()
 
 
-def prepared(folder: Path, host: str, *, query: str = "") -> tuple[int, str]:
-    """Run prepare-data on a part of the example with marked keys everywhere; give its exit code and what it printed."""
+def project(folder: Path, host: str, *, query: str = "") -> list[str]:
+    """Put a part of the example there, with marked keys everywhere; give the arguments of a run."""
     annotations = folder / "annotations"
     shutil.copytree(EXAMPLE / "annotations" / PART, annotations / PART)
-    for file in (EXAMPLE / "annotations").glob("*.json"):
-        shutil.copy(file, annotations)
+    for name in ("assistant.json", "flows.json"):
+        shutil.copy(EXAMPLE / "annotations" / name, annotations)
     (folder / "endpoints.yml").write_text(
         f"model_groups: [{{id: other, models: [{{model: m, api_key: {KEY}, api_base: http://u:{PASSWORD}@x/v1}}]}}]\n"
     )
@@ -74,41 +73,30 @@ def prepared(folder: Path, host: str, *, query: str = "") -> tuple[int, str]:
         f"  api_key: {KEY}\n"
         f"  extra_headers: {{X-Gateway: {HEADER}, Authorization-2: Bearer {HEADER}}}\n"
     )
-    environment = {**os.environ, "HOSTED_VLLM_API_KEY": KEY, "PYTHONPATH": str(ROOT)}
     flags = ["--annotations", "annotations", "--rephrase-config", "rephrase.yml", "--num-rephrases", "1"]
-    flags += ["--train-frac", "1", "--llm-api-base", f"http://{host}/v1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "rasa_ft_ext.cli.main", "prepare-data", "-vv", *flags],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    return ["prepare-data", "-vv", *flags, "--train-frac", "1", "--llm-api-base", f"http://{host}/v1"]
 
 
-def check(folder: Path, printed: str) -> None:
-    places = [f"printed: {line}" for line in printed.splitlines() if MARK in line]
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, int]:
+    """The exit codes of three runs: one that works, two that are refused with the key in the answer."""
+    place = tmp_path_factory.mktemp("runs")
+    with scripted_llm(EXAMPLE / "answers.yml") as llm, echoing(401) as refused, echoing(400) as wrong:
+        works = llm.base_url.removeprefix("http://").removesuffix("/v1")
+        runs = {"works": (works, ""), "refused": (refused, ""), "wrong": (wrong, f"?token={TOKEN}")}
+        commands = {place / name: project(place / name, host, query=query) for name, (host, query) in runs.items()}
+        with forked(commands, HOSTED_VLLM_API_KEY=KEY, HOME=str(place)) as running:
+            return dict(running.wait() for _ in commands)
+
+
+@pytest.mark.parametrize(("name", "code"), [("works", 0), ("refused", 1), ("wrong", 1)])
+def test_no_key_is_printed_or_written(ended: dict[Path, int], name: str, code: int) -> None:
+    folder = next(folder for folder in ended if folder.name == name)
+    printed = stdout(folder) + stderr(folder)
+    assert ended[folder] == code, printed[-2000:]
+    assert "DEBUG" in printed
+    assert (folder / "output" / "params.yaml").is_file() == (code == 0)
+    assert not [line for line in printed.splitlines() if MARK in line]
     own = {folder / "endpoints.yml", folder / "rephrase.yml"}
     files = [path for path in folder.rglob("*") if path.is_file() and path not in own]
-    places += [str(path) for path in files if MARK.encode() in path.read_bytes()]
-    assert not places
-
-
-def test_a_run_that_works(tmp_path: Path) -> None:
-    with scripted_llm(EXAMPLE / "answers.yml") as llm:
-        code, printed = prepared(tmp_path, llm.base_url.removeprefix("http://").removesuffix("/v1"))
-    assert code == 0, printed[-2000:]
-    assert "DEBUG" in printed
-    assert (tmp_path / "output" / "params.yaml").is_file()
-    check(tmp_path, printed)
-
-
-@pytest.mark.parametrize(("status", "query"), [(401, ""), (400, f"?token={TOKEN}")])
-def test_a_run_that_is_refused_with_the_key_in_the_answer(tmp_path: Path, status: int, query: str) -> None:
-    with echoing(status) as host:
-        code, printed = prepared(tmp_path, host, query=query)
-    assert code == 1, printed[-2000:]
-    check(tmp_path, printed)
+    assert not [path for path in files if MARK.encode() in path.read_bytes()]

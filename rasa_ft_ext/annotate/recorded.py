@@ -26,7 +26,7 @@ def copy_annotations(workspace: Workspace, folder: Path) -> AnnotateSummary:
     """
     files = read_annotations(folder)
     card, flows = read_card(folder), read_flow_map(folder)
-    digest, names = _look(files, card, flows)
+    digest, names = _look(folder, files, card, flows)
     if not any(names.values()):
         raise WorkspaceError(f"{folder} holds no annotated conversation. Record one with `rasa-ft annotate`.")
     key = {"recorded": digest}
@@ -41,11 +41,23 @@ def copy_annotations(workspace: Workspace, folder: Path) -> AnnotateSummary:
         return finish(draft, card, names, flows, timings=False)
 
 
-def _look(files: Stored[AnnotatedFile], card: AssistantCard, flows: FlowMap | None) -> tuple[str, dict[str, int]]:
-    """The SHA-256 of all records, and the test files with the number of their conversations."""
+def _look(
+    folder: Path, files: Stored[AnnotatedFile], card: AssistantCard, flows: FlowMap | None
+) -> tuple[str, dict[str, int]]:
+    """The SHA-256 of all records, and the test files with the number of their conversations.
+
+    Raises:
+        WorkspaceError: two records are of one test file.
+    """
     digest = hashlib.sha256(card.model_dump_json().encode())
-    names = {}
+    names: dict[str, int] = {}
     for file in files:
+        if file.source.file in names:
+            raise WorkspaceError(
+                f"{folder} holds two records of the test file {file.source.file!r}, of which one would be lost. A copy "
+                "of a record needs a test file of its own: change the name in it (`source.file`, and the ids of its "
+                "tests), or remove one of the two."
+            )
         digest.update(b"\n" + file.model_dump_json().encode())
         names[file.source.file] = len(file.conversations)
     if flows is not None:

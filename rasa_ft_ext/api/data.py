@@ -15,14 +15,14 @@ from rasa_ft_ext.forecast import Forecast
 from rasa_ft_ext.llm.estimate import Confirm, Estimate
 from rasa_ft_ext.llm.opening import open_calls
 from rasa_ft_ext.llm.options import CallOptions
-from rasa_ft_ext.pipeline import Place, Problems, at, batched_llm, closed_on_error, outside_loop, recorded_llm, run_with
+from rasa_ft_ext.pipeline import Place, Problems, at, closed_on_error, outside_loop, recorded_llm, run_with
 from rasa_ft_ext.preparation import Preparation
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rephrase import stage as rephrasing
 from rasa_ft_ext.rephrase.stage import RephraseSummary
 from rasa_ft_ext.rephrase.variety import read_variety
 from rasa_ft_ext.rephrase.verdict import SlotValues
-from rasa_ft_ext.report.page import write_report
+from rasa_ft_ext.report.page import refresh_report
 from rasa_ft_ext.results import PrepareDataSummary
 from rasa_ft_ext.split import stage as splitting
 from rasa_ft_ext.split.stage import NearDuplicates, OutputFormat
@@ -248,8 +248,6 @@ def rephrase(
             assistant = place.open_for(workspace, paid, teacher, progress=progress)
             with closed_on_error(assistant):
                 llm = paid.llm(config.llm, "rephrase")
-                if model is not None and (batched := batched_llm(card, paid)) is not None:
-                    paid.gather(batched)
             work = rephrasing.rephrase(
                 workspace,
                 assistant,
@@ -341,7 +339,7 @@ def split(
         review=Path(project) / review if review is not None else None,
         progress=progress,
     )
-    write_report(workspace.root)
+    refresh_report(workspace.root)
     return summary
 
 

@@ -58,7 +58,7 @@ class RecordedAssistant(Assistant):
         commands = language.read(completion.text, self.card.syntax, self.card.flows)
         return Answer(prompt, completion.text, commands, completion.usage)
 
-    async def complete(self, prompt: str, *, sample: int = 0, asking: bool = True) -> Completion:
+    async def complete(self, prompt: str, *, sample: int = 0) -> Completion:
         """What the LLM answers to a prompt that was rendered elsewhere: by such an assistant in another process.
 
         Raises:

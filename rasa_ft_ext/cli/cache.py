@@ -18,8 +18,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("output", nargs="?", help="Output folder of the run that kept it (default: output).")
     parser.add_argument("--cache", metavar="DIR", help="Folder that was given to the run with --cache, instead.")
     arguments.add_project(parser)
-    parser.add_argument("-y", "--yes", action="store_true", help="Remove without asking.")
-    parser.add_argument("--json", metavar="FILE", help="Write what is kept to this file as well.")
+    parser.add_argument("-y", "--yes", action="store_true", help="With clear: remove without asking.")
+    parser.add_argument("--json", metavar="FILE", help="With info: write what is kept to this file as well.")
 
 
 def run(args: Namespace) -> int:
@@ -84,26 +84,23 @@ def _folder(args: Namespace) -> Path:
 def _show(info: CacheInfo) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"{info.answers:,} kept answers, {info.size / 1e6:,.1f} MB", title_justify="left")
-    for name in ("provider", "model"):
-        table.add_column(name, overflow="fold")
-    for name in ("answers", "of batches", "prompt tokens", "completion tokens"):
-        table.add_column(name, justify="right")
+    table.add_column("model", overflow="fold")
+    for name in ("answers", "from batches", "tokens in", "tokens out"):
+        table.add_column(name, justify="right", no_wrap=True)
     for entry in info.models:
         figures = (entry.answers, entry.batch, entry.prompt_tokens, entry.completion_tokens)
-        table.add_row(entry.provider, entry.model, *(f"{figure:,}" for figure in figures))
+        table.add_row(Text(f"{entry.provider}/{entry.model}"), *(f"{figure:,}" for figure in figures))
     console = Console(soft_wrap=True)
-    console.print(table)
+    console.print(table if info.models else "There are no kept answers.")
     lines = [f"Kept in {info.path}"]
     if info.oldest and info.newest:
         lines.append(
             f"The oldest is of {info.oldest:%Y-%m-%d %H:%M} UTC, the newest of {info.newest:%Y-%m-%d %H:%M} UTC"
         )
     if info.waiting:
-        lines.append(
-            f"{info.waiting:,} requests are in batches at the provider: run the same command again to take up "
-            "their answers"
-        )
+        lines.append(f"Requests in batches at the provider: {info.waiting:,}. The same run takes up their answers")
     for line in lines:
         console.print(line, markup=False, highlight=False)

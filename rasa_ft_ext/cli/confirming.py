@@ -86,19 +86,24 @@ def _table(estimate: Estimate) -> Table:
     table = Table(title="LLM calls to come, at most", title_justify="left")
     table.add_column("for", no_wrap=True)
     table.add_column("model", overflow="fold")
-    for name in ("calls", "tokens in", "tokens out", "price"):
+    for name in ("calls", "tokens in", "tokens out", "dollars"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in estimate.lines:
         tokens = (f"{line.prompt_tokens:,}", f"{line.completion_tokens:,}")
-        table.add_row(_WORDS[line.stage], Text(line.model), f"{line.calls:,}", *tokens, dollars(line.price))
+        table.add_row(_WORDS[line.stage], Text(line.model), f"{line.calls:,}", *tokens, _bare(dollars(line.price)))
     if len(estimate.lines) > 1:
         table.add_section()
-        table.add_row("in all", "", f"{estimate.calls:,}", "", "", _price(estimate))
+        table.add_row("in all", "", f"{estimate.calls:,}", "", "", _bare(_price(estimate)))
     return table
 
 
 def _line(estimate: Estimate) -> str:
     return f"At most {estimate.calls:,} LLM calls are to come. Price: {_price(estimate)}."
+
+
+def _bare(price: str) -> str:
+    """A price in a column of dollars."""
+    return price.replace(" dollars", "")
 
 
 def _price(estimate: Estimate) -> str:

@@ -36,7 +36,8 @@ class Stop:
         self.code = INTERRUPTED
         self._tell = tell
         self.asked = False
-        self._told = threading.Lock()
+        self._telling = threading.Lock()
+        self._told = threading.Event()
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Interrupt the main thread; a second signal has nothing left to stop."""
@@ -51,12 +52,22 @@ class Stop:
         raise KeyboardInterrupt
 
     def tell(self) -> None:
-        """Tell what is kept and how to go on, if that is not told already."""
-        if self._told.acquire(blocking=False):
-            with suppress(Exception):
-                self._tell()
-            sys.stdout.flush()
-            sys.stderr.flush()
+        """Tell what is kept and how to go on, once; return when it is told."""
+        if not self._telling.acquire(blocking=False):
+            self._told.wait(_TELLING)
+            return
+        with suppress(Exception):
+            self._tell()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # nobody may be listening any more
+                stream.flush()
+        self._told.set()
+
+    def leave(self) -> None:
+        """Tell it and end the process, if a signal asked for that: to take Python down may take seconds by itself."""
+        if self.asked:
+            self.tell()
+            os._exit(self.code)
 
     def _end(self) -> None:
         threading.Event().wait(_PATIENCE)
@@ -95,23 +106,32 @@ def kept(args: Namespace) -> str:
     lines = [f"{command_of(stage)}: done" for stage in STAGES if (root / stage / MANIFEST).is_file()]
     for about, done in unfinished(root):
         lines.append(f"{command_of(about.stage)}: {done:,} of {about.parts:,} test files")
-    if answers := _answers(args, root):
-        lines.append(f"{answers:,} answers of LLMs, which are not paid for again")
+    answers, waiting = _answers(args, root)
+    if answers:
+        lines.append(f"{_counted(answers, 'answer')} of LLMs, not paid for again")
+    if waiting:
+        lines.append(f"{_counted(waiting, 'request')} in batches at the provider, to be taken up again")
     told = "".join(f"\n  {line}" for line in lines) if lines else " nothing, as nothing was finished."
     return f"Interrupted. Kept in {root}:{told}\nTo go on: {_command()}"
 
 
-def _answers(args: Namespace, root: Path) -> int:
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _answers(args: Namespace, root: Path) -> tuple[int, int]:
+    """How many are kept, and how many a provider works on."""
     from rasa_ft_ext.errors import RasaFtError
     from rasa_ft_ext.llm.cache import read_info
 
     if getattr(args, "no_cache", False):
-        return 0
+        return 0, 0
     given = getattr(args, "cache", None)
     try:
-        return read_info(Path(args.project, given) if given else root).answers
+        info = read_info(Path(args.project, given) if given else root)
     except RasaFtError:
-        return 0
+        return 0, 0
+    return info.answers, info.waiting
 
 
 def _command() -> str:

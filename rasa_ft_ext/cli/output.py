@@ -71,6 +71,8 @@ def guarded(run: Callable[[Namespace], int], args: Namespace, name: str) -> int:
             return _guarded(run, args, name)
         except KeyboardInterrupt:
             stop.tell()
+        finally:
+            stop.leave()
     return stop.code
 
 

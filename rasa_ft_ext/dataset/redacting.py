@@ -19,7 +19,7 @@ from functools import lru_cache
 from rasa_ft_ext import commands as language
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import Example
-from rasa_ft_ext.redaction import PLACEHOLDER, REGIONS, find
+from rasa_ft_ext.redaction import PLACEHOLDER, REGIONS, find, one_phone
 
 _FEWEST_DIGITS = 6  # from here on, a label's value with the digits of a masked one is that one, written otherwise
 
@@ -113,6 +113,8 @@ class _Mask:
         return command.model_copy(update={"args": (slot, masked)})
 
     def _name(self, value: tuple[str, str]) -> str:
+        if value not in self._names and (known := self._same_phone(value)):
+            self._names[value] = known
         if value not in self._names:
             kind, number = value[0], 1
             while f"{kind}_{number}" in self._taken:
@@ -121,6 +123,11 @@ class _Mask:
             self._taken.add(self._names[value])
             self.counts[kind] = self.counts.get(kind, 0) + 1
         return self._names[value]
+
+    def _same_phone(self, value: tuple[str, str]) -> str | None:
+        """The name of a number that is there already with another country: it was written once, and guessed once."""
+        phones = ((known, name) for (kind, known), name in self._names.items() if kind == value[0] == "PHONE")
+        return next((name for known, name in phones if one_phone(known, value[1])), None)
 
 
 def _texts(examples: Sequence[Example]) -> Iterator[str]:

@@ -45,6 +45,7 @@ class Batches:
         progress: Is told what is sent and how far it is.
         policy: How often what fails is tried.
         pace: How batches are made and looked at.
+        wanted: Whether the call that is being made is of those that batches are made of; None: every one is.
         sleep: Waits so many seconds; tests give one that does not.
     """
 
@@ -55,12 +56,14 @@ class Batches:
         *,
         policy: Policy | None = None,
         pace: Pace | None = None,
+        wanted: Callable[[], bool] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._cache = cache
         self.progress = progress or Progress()
         self.policy = policy or Policy()
         self.pace = pace or Pace()
+        self._wanted = wanted
         self.sleep = sleep
         self._known: dict[str, LLMSettings] = {}
         self._desks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Desk]] = WeakKeyDictionary()
@@ -80,11 +83,15 @@ class Batches:
             ConfigError: the provider has no such batches.
         """
         check_provider(settings)
-        self._known[_name(settings.public)] = settings
+        self._known[_name(settings.known_as)] = settings
 
     def takes(self, request: Request) -> bool:
-        """Whether the request is one of an LLM that is known here."""
-        return _name(request.model) in self._known
+        """Whether the request, which is being made, is to go into a batch."""
+        return (self._wanted is None or self._wanted()) and self.knows(request.model)
+
+    def knows(self, model: Mapping[str, Any]) -> bool:
+        """Whether requests of this model can be made in batches."""
+        return _name(model) in self._known
 
     def sender(self, request: Request) -> Callable[[], Awaitable[Completion]]:
         """What asks a request in a batch, as often as it is called.

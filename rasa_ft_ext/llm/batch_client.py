@@ -315,5 +315,5 @@ def _client(settings: LLMSettings) -> Any:
             azure_ad_token=given.get("azure_ad_token") or os.environ.get("AZURE_AD_TOKEN"),
             **shared,
         )
-    address = given.get("api_base") or os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL")
+    address = given.get("api_base") or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
     return AsyncOpenAI(base_url=address, api_key=given.get("api_key"), organization=given.get("organization"), **shared)

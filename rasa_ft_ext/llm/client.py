@@ -47,7 +47,7 @@ class LiteLLM(LLM):
 
     async def complete(self, prompt: str, *, sample: int = 0, readable: Readable | None = None) -> Completion:
         messages = ({"role": "user", "content": prompt},)
-        request = Request(self._settings.public, messages, sample)
+        request = Request(self._settings.known_as, messages, sample)
         completion = await self._gateway.ask(request, lambda: self.send(messages), readable)
         if not completion.text.strip():
             raise LLMAnswerError(f"{self._server.who} gave an answer without text.")

@@ -69,7 +69,13 @@ class Ledger:
     accounts: dict[tuple[Purpose, str], Account] = field(default_factory=dict)
     """By stage and model."""
     _under_way: dict[str, float] = field(default_factory=dict)
+    _reserved: float = 0.0  # the sum of these
     _is_spent: bool = False
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the call that is being made is for."""
+        return _made_for.get() or self.stage
 
     @property
     def paid_in_all(self) -> float:
@@ -84,20 +90,26 @@ class Ledger:
         """
         if self.max_cost is None:
             return
-        self._under_way.pop(request.key, None)
-        expected = self._expected(request)
-        paid, under_way = self.paid_in_all, sum(self._under_way.values())
-        if self._is_spent or paid + under_way + expected > self.max_cost:
+        self.over(request)
+        expected, paid = self._expected(request), self.paid_in_all
+        if self._is_spent or paid + self._reserved + expected > self.max_cost:
             self._is_spent = True  # from now on there are none, so that the run may end when those under way are over
             raise BudgetError(
                 f"The run has paid {dollars(paid)}, and with the next call it would pass the {dollars(self.max_cost)} "
                 f"of --max-cost. {self.how_to_go_on}"
             )
         self._under_way[request.key] = expected
+        self._reserved += expected
+
+    def over(self, request: Request) -> None:
+        """Note that a call is not under way any more."""
+        self._reserved -= self._under_way.pop(request.key, 0.0)
+        if not self._under_way:
+            self._reserved = 0.0  # and not what is left of rounding
 
     def paid(self, request: Request, completion: Completion) -> None:
         """Note a call that was answered."""
-        self._under_way.pop(request.key, None)
+        self.over(request)
         account, cost = self._noted(request, completion)
         prompt_tokens, completion_tokens = _tokens(request, completion)
         account.calls += 1
@@ -120,20 +132,39 @@ class Ledger:
             read = sum(account.prompt_tokens for account in accounts)
             written = sum(account.completion_tokens for account in accounts)
             price = _of_all(account.price for account in accounts if account.calls)
-            told.append(f"This run paid {price} for {calls:,} calls ({read:,} tokens in, {written:,} out).")
+            made = f"{calls:,} {'call' if calls == 1 else 'calls'} ({read:,} tokens in, {written:,} out)"
+            told.append(
+                f"This run paid {price} for {made}." if price else f"This run made {made}, at an unknown price."
+            )
         if kept:
             saved = _of_all(account.saved for account in accounts if account.kept)
-            told.append(f"{kept:,} answers were there already, which saved {saved}.")
+            there = "1 answer was there already" if kept == 1 else f"{kept:,} answers were there already"
+            told.append(f"{there}, which saved {saved}." if saved else f"{there}.")
         return " ".join(told)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What was paid, by stage and model, for a file: dollars are None where the price is not known."""
+        return [
+            {
+                "stage": stage,
+                "model": model,
+                "calls": account.calls,
+                "kept": account.kept,
+                "prompt_tokens": account.prompt_tokens,
+                "completion_tokens": account.completion_tokens,
+                "price": None if account.price is None else round(account.price, 6),
+            }
+            for (stage, model), account in self.accounts.items()
+        ]
 
     def _noted(self, request: Request, completion: Completion) -> tuple[Account, float | None]:
         """The account of a call, and what the call costs when it is made."""
-        model, purpose = model_name(request.model), _made_for.get() or self.stage
+        model, purpose = model_name(request.model), self.purpose
         account = self.accounts.setdefault((purpose, model), Account())
         return account, self.prices.cost(model, *_tokens(request, completion), batch=completion.batch)
 
     def _expected(self, request: Request) -> float:
-        model, purpose = model_name(request.model), _made_for.get() or self.stage
+        model, purpose = model_name(request.model), self.purpose
         before = self.accounts.get((purpose, model))
         answer = before.completion_tokens / before.calls if before and before.calls else _COMPLETION
         batch = self.batch and purpose in IN_BATCHES
@@ -175,12 +206,12 @@ def _tokens(request: Request, completion: Completion) -> tuple[int, int]:
     return usage.prompt_tokens or tokens_in_prompt(request), usage.completion_tokens or tokens_in(completion.text)
 
 
-def _of_all(amounts: Iterable[float | None]) -> str:
-    """The sum of amounts of which some are not known."""
+def _of_all(amounts: Iterable[float | None]) -> str | None:
+    """The sum of amounts of which some are not known; None where none is."""
     each = list(amounts)
     known = [amount for amount in each if amount is not None]
     if not known:
-        return "an unknown price"
+        return None
     more = "" if len(known) == len(each) else " (and more where prices are not known)"
     return f"about {dollars(sum(known))}{more}"
 

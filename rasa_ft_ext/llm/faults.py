@@ -29,7 +29,7 @@ class Fault(Exception):
         super().__init__(str(error))
         self.kind = kind
         self.error = error
-        self.retry_after = retry_after
+        self.retry_after = retry_after or None  # to wait 0 seconds is no hint
 
     @property
     def passes(self) -> bool:

@@ -48,6 +48,7 @@ class Book(Protocol):
     """Where it is written down what calls cost: `rasa_ft_ext.llm.cost.Ledger`."""
 
     def allow(self, request: Request) -> None: ...
+    def over(self, request: Request) -> None: ...
     def paid(self, request: Request, completion: Completion) -> None: ...
     def kept(self, request: Request, completion: Completion) -> None: ...
 
@@ -126,24 +127,24 @@ class Gateway:
             LLMError: this call failed.
         """
         if self._cache is None:
-            return await self._call(request, send, readable)
+            return await self._paid(request, send, readable)
         async with self._under_way.setdefault(request.key, asyncio.Lock()):
             kept = await self._cache.get(request.key)
             if kept is None:
-                return await self._paid(self._cache, request, send, readable)
+                return await self._paid(request, send, readable)
         if self._book is not None:
             self._book.kept(request, kept)
         return replace(kept, cached=True)
 
-    async def _paid(self, cache: Store, request: Request, send: Send, readable: Readable | None) -> Completion:
-        """Make a call and keep its answer.
+    async def _paid(self, request: Request, send: Send, readable: Readable | None) -> Completion:
+        """Make a call and keep its answer, if answers are kept.
 
         Where the book refuses it, those that are being answered are waited for, but for batches, which wait by
         themselves: an error may end them, and they are paid for.
         """
         try:
             completion = await self._call(request, send, readable)
-            return await cache.put(request.key, request, completion)
+            return completion if self._cache is None else await self._cache.put(request.key, request, completion)
         except BudgetError:
             self._is_over(request)
             while self._paying:
@@ -160,6 +161,8 @@ class Gateway:
                 self._paying[request.key] = asyncio.get_running_loop().create_future()
 
     def _is_over(self, request: Request) -> None:
+        if self._book is not None:
+            self._book.over(request)
         paying = self._paying.pop(request.key, None)
         if paying is not None:
             paying.set_result(None)

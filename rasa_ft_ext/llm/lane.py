@@ -32,6 +32,7 @@ _DECREASE = 0.75
 _MOST_REFUSED = 3  # requests in a row, before any was answered, until none of them can be right
 _FAILING = 10  # calls without an answer in between, before the server as a whole is given up, and not they alone
 _LONGEST_PAUSE = 600.0  # seconds that a server may ask to wait
+_MOST_PAUSES = 10  # pauses in a row after which a server throttles all the same, before it is given up
 _MINUTE = 60.0
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -84,6 +85,8 @@ class Lane:
         self._decreases = 0
         self._in_vain = 0  # decreases since the last answer
         self._failing: set[int] = set()  # calls that failed since the last answer
+        self._failing_since = 0.0
+        self._pauses = 0  # since the last answer
         self._refused = 0
         self._quiet_since = 0.0
         self._paused_until = 0.0
@@ -129,7 +132,7 @@ class Lane:
     def note_answer(self) -> None:
         is_full = self._slots.statistics().tasks_waiting > 0 or self._slots.available_tokens <= 0
         self.answers += 1
-        self._refused = self._in_vain = 0
+        self._refused = self._in_vain = self._pauses = 0
         self._failing.clear()
         self._quiet_since = self._clock()
         if not is_full:
@@ -148,6 +151,8 @@ class Lane:
     def note_fault(self, fault: Fault, number: int, decreases_at_start: int) -> None:
         if fault.kind == "answer":
             return  # the server works
+        if not self._failing:
+            self._failing_since = self._clock()
         self._failing.add(number)
         if fault.kind == "throttled":
             self._throttle(fault, is_new=decreases_at_start == self._decreases)
@@ -166,12 +171,13 @@ class Lane:
         if pause is None and self._in_vain > 1 and self.limit == 1:
             pause = min(self._policy.first_wait * 2.0 ** (self._in_vain - 2), self._policy.longest_wait)
         if pause is not None and pause <= _LONGEST_PAUSE:
+            self._pauses += self._clock() >= self._paused_until
             self._quiet_since = max(self._quiet_since, self._clock() + pause)
             self._paused_until = max(self._paused_until, self._clock() + pause)
 
     def _judge(self, fault: Fault) -> None:
         """Give the server up where it is no use to go on."""
-        quiet = self._clock() - self._quiet_since
+        quiet, failing = self._clock() - self._quiet_since, self._clock() - self._failing_since
         if fault.kind == "fatal" or (fault.kind == "unreachable" and not self.answers):
             self._give_up(str(fault.error), fault.error)
         elif self._refused >= _MOST_REFUSED and not self.answers:
@@ -180,6 +186,12 @@ class Lane:
             self._give_up(
                 f"{self.who} asks to wait {fault.retry_after:.0f} seconds, as its quota is used up. Run the same "
                 "command again after that: it goes on from here.",
+                fault.error,
+            )
+        elif fault.kind == "throttled" and self._pauses > _MOST_PAUSES and failing > self._policy.patience:
+            self._give_up(
+                f"{self.who} has let nothing through for {failing:.0f} seconds, however long it was left alone; the "
+                f"last call: {fault.error} Run the same command again later: it goes on from here.",
                 fault.error,
             )
         elif quiet > self._policy.patience and len(self._failing) >= max(2, min(_FAILING, self._ceiling)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -29,6 +30,9 @@ from rasa_ft_ext.llm.request import Request
 from rasa_ft_ext.llm.settings import LLMSettings
 from rasa_ft_ext.llm.usage import Purpose
 from rasa_ft_ext.progress import Progress
+
+COSTS = "llm_costs.jsonl"
+"""The file in the output folder to which each run appends what it paid; no result is made of it."""
 
 
 class Kept:
@@ -52,7 +56,7 @@ class Kept:
         return await self._cache.put(key, request, completion)
 
     def has(self, settings: Mapping[str, Any], prompt: str) -> bool:
-        """Whether the first answer of an LLM with these public settings to a prompt is kept; makes no file."""
+        """Whether the first answer of the LLM that is known as `settings` to a prompt is kept; makes no file."""
         if not (self.folder / FILE).is_file():
             return False
         request = Request(settings, ({"role": "user", "content": prompt},))
@@ -92,7 +96,7 @@ class Calls:
         return PaidFor(LiteLLM(settings, self.gateway), purpose)
 
     def gather(self, settings: LLMSettings) -> None:
-        """From now on, make the calls of an LLM in batches, if that is the mode.
+        """Make the calls of an LLM in batches, those that can be, if that is the mode.
 
         Raises:
             ConfigError: its provider has none.
@@ -103,18 +107,20 @@ class Calls:
 
 @contextmanager
 def open_calls(options: CallOptions, folder: Path, progress: Progress) -> Iterator[Calls]:
-    """Yield the calls of a run; at its end, however it ends, what was paid is told and the cache is closed.
+    """Yield the calls of a run; at its end, however it ends, what was paid is told and written down.
 
     Args:
         options: What the user said.
-        folder: The output folder, in which answers are kept where no other is named.
+        folder: The output folder: there answers are kept where no other is named, and `COSTS` is written.
         progress: Is told what was paid.
     """
     cache = Kept(Path(options.cache or folder)) if options.use_cache else None
     ledger = Ledger(Prices(options.price()), options.max_cost, batch=options.mode == "batch")
     if cache is None:
         ledger.how_to_go_on = "With a higher --max-cost the run starts anew, as it keeps no answers (--no-cache)."
-    batches = Batches(cache, progress, policy=options.policy) if cache and options.mode == "batch" else None
+    batches = None
+    if cache is not None and options.mode == "batch":
+        batches = Batches(cache, progress, policy=options.policy, wanted=lambda: ledger.purpose in IN_BATCHES)
     gateway = Gateway(
         concurrency=options.concurrency,
         rates=Rates(options.max_requests_per_minute, options.max_tokens_per_minute),
@@ -126,7 +132,19 @@ def open_calls(options: CallOptions, folder: Path, progress: Progress) -> Iterat
     try:
         yield Calls(options, gateway, ledger, cache, batches)
     finally:
-        if told := ledger.told():
-            progress.note(told)
         if cache is not None:
             cache.close()
+        if told := ledger.told():
+            progress.note(told)
+            _write_costs(folder / COSTS, ledger, progress)
+
+
+def _write_costs(path: Path, ledger: Ledger, progress: Progress) -> None:
+    """Append what a run paid, as one line; where that fails, the run does not, since it has told it already."""
+    line = json.dumps({"paid": ledger.entries()}, ensure_ascii=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        progress.note(f"{path} cannot be written: {error.strerror or error}.")

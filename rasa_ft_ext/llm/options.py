@@ -70,7 +70,9 @@ class CallOptions:
         if self.cache is not None and not self.use_cache:
             found.append("cache is given, and use_cache is off; give one of the two.")
         if self.mode == "batch" and not self.use_cache:
-            found.append("mode is 'batch', which keeps its answers in the cache; use_cache must be on.")
+            found.append(
+                "mode is 'batch', which keeps its answers in the cache, and there is to be none; give one of the two."
+            )
         for name, choice, known in (("mode", self.mode, get_args(Mode)), ("backend", self.backend, get_args(Backend))):
             if choice not in known:
                 found.append(f"{name} is {choice!r}; it must be one of {', '.join(known)}.")

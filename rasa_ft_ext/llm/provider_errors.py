@@ -22,6 +22,8 @@ _NO_CHOICES = re.compile(
     re.I,
 )
 _TOO_LONG = re.compile(r"context.?(length|window)|maximum context|too many tokens", re.I)
+_NEVER_FITS = re.compile(r"request too large", re.I)  # one call takes more tokens than a minute has
+_SOON = re.compile(r"per.?minute|retry in \d|retrydelay", re.I)  # a quota that is there again before long
 _NO_MONEY = re.compile(r"insufficient_quota|exceeded your current quota|billing_hard_limit", re.I)
 _NOBODY_THERE = {
     "ConnectError",
@@ -31,6 +33,7 @@ _NOBODY_THERE = {
     "ConnectionRefusedError",
 }
 _SLOW = {"Timeout", "APITimeoutError", "TimeoutError", "ReadTimeout", "ServerTimeoutError", "SocketTimeoutError"}
+_USER_IN_ADDRESS = re.compile(r"cannot combine authorization header with", re.I)  # aiohttp sends one or the other
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
@@ -60,15 +63,18 @@ def fault_of(error: BaseException, server: Server) -> Fault:
     if names & _NOBODY_THERE and not names & {"ReadTimeout"}:
         where = LLMUnavailableError(f"Nobody answers for {who}. Is the server running, and is the address right?")
         return Fault("unreachable", where)
+    if _USER_IN_ADDRESS.search(text):
+        words = f"{who} cannot be called: a user and a password in `api_base` cannot be sent beside an API key."
+        return Fault("fatal", LLMUnavailableError(f"{words} Take them out of the address."))
     if status in (401, 403) or _NO_KEY.search(text) or "AuthenticationError" in names:
         return Fault("fatal", LLMUnavailableError(f"{who} refuses the call (no key, or a wrong one). {server.set_key}"))
-    if _NO_MONEY.search(text):
+    if _NO_MONEY.search(text) and not (status == 429 and _SOON.search(text)):
         return Fault("fatal", LLMUnavailableError(f"The quota for {who} is used up. Raise it, or use another key."))
-    if status == 429:
+    if status == 429 and not _NEVER_FITS.search(text):
         return Fault("throttled", LLMError(f"{who} has too much to do: {told}"), _retry_after(causes))
     if status == 404:
         return Fault("request", LLMError(f"{who} was not found: {told} (check `model` and `api_base`)"))
-    if _TOO_LONG.search(text):
+    if _TOO_LONG.search(text) or _NEVER_FITS.search(text):
         return Fault("request", LLMError(f"The prompt is too long for {who}: {told}"))
     if status == 408 or names & _SLOW:
         slow = LLMError(f"{who} did not answer within {server.timeout:g} seconds. Set a longer `timeout`.")

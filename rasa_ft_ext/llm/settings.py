@@ -45,6 +45,7 @@ KEY_VARIABLES = {
 }
 """The environment variables in which a provider's credentials can stand; any one of them will do."""
 
+_ADDRESS_VARIABLES = {"openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "azure": ("AZURE_API_BASE",)}  # litellm's order
 _OTHER_NAMES = {
     "model_name": "model",
     "deployment_name": "deployment",
@@ -67,6 +68,7 @@ _CANNOT_BE_USED = {
 }
 _FAMILIES = {"gpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai", "claude-": "anthropic"}
 _CERTAIN = 8  # letters from which on a secret is no ordinary word
+_HAS_USER = re.compile(r"https?://[^/?#]*@", re.I)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 
 
@@ -88,9 +90,17 @@ class LLMSettings:
     """What must not appear in any text."""
 
     @property
+    def known_as(self) -> Mapping[str, Any]:
+        """What names the model in a request: `public`, with the address of the environment where no other is given."""
+        base = next(filter(None, map(os.environ.get, _ADDRESS_VARIABLES.get(self.provider, ()))), None)
+        if base is None or "api_base" in self.public:
+            return self.public
+        return {**self.public, **without_secrets({"api_base": base})}
+
+    @property
     def address(self) -> str:
         """The server, for error messages."""
-        return str(self.public.get("api_base") or f"the server of {self.provider}")
+        return str(self.known_as.get("api_base") or f"the server of {self.provider}")
 
     def scrub(self, text: str) -> str:
         """Take the secrets out of a text that came from elsewhere."""
@@ -274,6 +284,11 @@ def _missing(provider: str | None, known: Mapping[str, Any]) -> list[str]:
             problems.append(f"`{key}` is missing" + (f"; it may also stand in {variable}" if variable else ""))
     if "api_base" in known and not known["api_base"].startswith(("http://", "https://", "${")):
         problems.append("`api_base` must begin with http:// or https://")
+    elif _HAS_USER.match(str(known.get("api_base", ""))):
+        problems.append(
+            "`api_base` must not hold a user or a password: they cannot be sent beside an API key. Take them out; a "
+            "server that wants them is reached with `provider: openai` and, under `extra_headers`, `Authorization`"
+        )
     return problems
 
 

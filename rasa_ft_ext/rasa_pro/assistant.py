@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -57,7 +57,6 @@ class RasaAssistant(Assistant):
         model: The name of the model's file.
         fingerprint: What names the trained model: the SHA-256 of its file.
         gateway: Where its LLM is asked.
-        llm: Answers to `ask` in the place of that LLM, such as one that works in batches.
         timeout: Seconds that one call may take, in place of what the assistant's configuration says.
     """
 
@@ -72,7 +71,6 @@ class RasaAssistant(Assistant):
         fingerprint: str,
         *,
         gateway: Asking,
-        llm: LLM | None = None,
         timeout: float | None = None,
     ) -> None:
         self._runner = runner
@@ -80,7 +78,6 @@ class RasaAssistant(Assistant):
         self._generator = find_generator(self._agent)
         self._syntax: Syntax = self._generator.get_component_command_syntax_version().value
         CommandSyntaxManager.set_syntax_version(self._generator.get_component_command_syntax_version())
-        self._llm = llm
         self._public = llm_of(self._generator)
         self._teacher = Teacher(self._generator, gateway, timeout)
         self._watch = Watch(self._generator, self._teacher, self._readable)
@@ -110,6 +107,11 @@ class RasaAssistant(Assistant):
             slots=tuple(sorted(slot.name for slot in self._agent.domain.slots)),
             templates={template_id(source): source},
         )
+
+    @property
+    def asked_as(self) -> Mapping[str, Any]:
+        """What names its LLM in a request."""
+        return self._teacher.model
 
     @property
     def flow_map(self) -> FlowMap:
@@ -177,7 +179,7 @@ class RasaAssistant(Assistant):
         turns = [RunTurn(text="")] * turn + [RunTurn(text=message)]
         annotation = conversation.turns[turn].annotation
         times = [None] * turn + [_time_of(annotation.variables) if annotation else None]
-        run = Run(sender_id="", turns=turns, blanking=False, times=times, sample=sample, llm=self._llm)
+        run = Run(sender_id="", turns=turns, blanking=False, times=times, sample=sample)
         asked = Message({TEXT: message})
         with running(run):
             await self._generator.process([asked], self._flows, tracker, self._agent.domain)
@@ -258,19 +260,16 @@ class RasaAssistant(Assistant):
     def _readable(self, completion: str) -> bool:
         return bool(language.read(completion, self._syntax) or self.read(completion))
 
-    async def complete(self, prompt: Prompt, *, sample: int = 0, asking: bool = False) -> Completion:
+    async def complete(self, prompt: Prompt, *, sample: int = 0) -> Completion:
         """What the LLM answers to a prompt that was rendered elsewhere: by this very assistant in another process.
 
         Args:
             prompt: The prompt.
             sample: Which of several answers to the same prompt is wanted.
-            asking: Whether it is `ask` that wants it.
 
         Raises:
             LLMError: the call failed.
         """
-        if asking and self._llm is not None and isinstance(prompt, str):
-            return await self._llm.complete(prompt, sample=sample, readable=self._readable)
         return await self._teacher.ask(prompt, sample, self._readable)
 
     async def close(self) -> None:
@@ -337,7 +336,6 @@ def load(
     remote_storage: str | None = None,
     stubbed: bool = False,
     gateway: Asking | None = None,
-    llm: LLM | None = None,
     timeout: float | None = None,
 ) -> RasaAssistant:
     """Load a trained assistant; must be called outside of an event loop.
@@ -350,7 +348,6 @@ def load(
         remote_storage: Where Rasa fetches the model from, if not from disk.
         stubbed: Its tests stub their custom actions, so that no action server need run.
         gateway: Where its LLM is asked; None: a gateway of its own, which keeps no answers.
-        llm: Answers to `ask` in the place of its own LLM.
         timeout: Seconds that one call of its own LLM may take, in place of what its configuration says.
 
     Raises:
@@ -368,7 +365,6 @@ def load(
         Path(file or model).name,
         sha256(file) if file else _fetched(runner),
         gateway=gateway or Gateway(),
-        llm=llm,
         timeout=timeout,
     )
 

@@ -66,7 +66,11 @@ def _files(place: Path) -> Iterator[Path]:
 
 def _problems(file: Path) -> Iterator[str]:
     try:
-        check_yaml(file.read_bytes().decode("utf-8", errors="replace"))
+        data = file.read_bytes()
+        check_yaml(data.decode("utf-8"))
+    except UnicodeDecodeError as error:  # Rasa looks into every file to see whether there are tests in it
+        line = data.count(b"\n", 0, error.start) + 1
+        yield f"{file}, line {line}: it is not UTF-8. Save it as UTF-8, or take it out."
     except LimitError as error:
         line = error.problem_mark.line + 1
         yield f"{file}, line {line}: {error.problem}. Write it out more simply, or take it out."

@@ -60,7 +60,7 @@ class Teacher:
         self._timeout = timeout
         self._invoke = generator.invoke_llm
         self._config = generator.config
-        self._model, self._server = _known_as(models_of(generator), timeout)
+        self.model, self._server = _known_as(models_of(generator), timeout)
         generator.config = {**self._config, "llm": _one_attempt(generator, timeout)}
         structlog.get_config()["processors"].insert(0, _unless_attempting)
 
@@ -87,7 +87,7 @@ class Teacher:
             LLMError: this call failed.
         """
         args, kwargs = given or ((_as_input(prompt),), {})
-        request = Request(self._model, _messages(prompt), sample)
+        request = Request(self.model, _messages(prompt), sample)
         return await self._gateway.ask(request, lambda: self._attempt(args, kwargs), readable)
 
     async def _attempt(self, args: Any, kwargs: Any) -> Completion:
@@ -133,7 +133,7 @@ def _known_as(models: list[dict[str, Any]], timeout: float | None) -> tuple[Mapp
     first, *others = models
     try:
         settings = resolve(first, {}, "the command generator's LLM")
-        model, server = dict(settings.public), server_of(settings)
+        model, server = dict(settings.known_as), server_of(settings)
         who, scrub, set_key = server.who, server.scrub, server.set_key
     except ConfigError:
         model = dict(first)

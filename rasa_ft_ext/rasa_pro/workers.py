@@ -21,7 +21,6 @@ from rasa_ft_ext.rasa_pro.process import set_up_logs
 from rasa_ft_ext.workers.assistant import WorkersAssistant, open_workers
 
 if TYPE_CHECKING:
-    from rasa_ft_ext.llm.base import LLM
     from rasa_ft_ext.rasa_pro.assistant import RasaAssistant
     from rasa_ft_ext.rasa_pro.teacher import Asking
 
@@ -78,14 +77,13 @@ def load_shared(
     remote_storage: str | None = None,
     stubbed: bool = False,
     gateway: Asking | None = None,
-    llm: LLM | None = None,
     timeout: float | None = None,
     progress: Progress | None = None,
 ) -> RasaAssistant | WorkersAssistant:
     """Load a trained assistant whose work is done by several; must be called outside of an event loop.
 
     Args:
-        project, model, endpoints, sub_agents, remote_storage, stubbed, gateway, llm, timeout: As those of `load`.
+        project, model, endpoints, sub_agents, remote_storage, stubbed, gateway, timeout: As those of `load`.
         workers: How many there are; one process is this very one.
         backend: Where they are.
         progress: Is told how far it is.
@@ -97,7 +95,7 @@ def load_shared(
     place: dict[str, Any] = {"sub_agents": sub_agents, "remote_storage": remote_storage, "stubbed": stubbed}
 
     def load_here() -> RasaAssistant:
-        return _load()(project, model, endpoints, **place, gateway=gateway, llm=llm, timeout=timeout)
+        return _load()(project, model, endpoints, **place, gateway=gateway, timeout=timeout)
 
     if workers == 1 and backend == "processes":
         return load_here()

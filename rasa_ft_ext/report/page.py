@@ -18,6 +18,7 @@ from rasa_ft_ext.errors import WorkspaceError
 from rasa_ft_ext.files import write_whole
 from rasa_ft_ext.report import coverage, data, evaluation, findings, monitoring, overview
 from rasa_ft_ext.report.browse import as_json
+from rasa_ft_ext.report.made_from import made_from, stands_in
 from rasa_ft_ext.report.sections import Section, environment, script, section
 from rasa_ft_ext.workspace import MANIFEST
 
@@ -60,6 +61,16 @@ def write_report(output: Path) -> Path:
     return path
 
 
+def refresh_report(output: Path) -> Path:
+    """The same, but a page that was made from just what is there is left as it is.
+
+    For runs that have looked whether the stages' files are those of their manifests.
+    """
+    path = output / REPORT
+    found = stands_in(path)
+    return path if found is not None and found == made_from(output) else write_report(output)
+
+
 def render(output: Path, served: Served | None = None) -> str:
     """The page of an output folder as HTML; with the script of a review if it is to be served.
 
@@ -79,6 +90,7 @@ def render(output: Path, served: Served | None = None) -> str:
             contents=_contents(sections),
             scripts=(*scripts, *(map(script, _OF_A_REVIEW) if served else ())),
             version=__version__,
+            made_from=None if served else made_from(output),
             served=as_json(asdict(served)) if served else None,
         )
     )

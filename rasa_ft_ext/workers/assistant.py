@@ -13,7 +13,7 @@ import itertools
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +95,12 @@ class WorkersAssistant(Assistant):
     def flow_map(self) -> FlowMap:
         """That of the assistant in this process."""
         found: FlowMap = self._inner.flow_map
+        return found
+
+    @property
+    def asked_as(self) -> Mapping[str, Any]:
+        """That of the assistant in this process."""
+        found: Mapping[str, Any] = self._inner.asked_as
         return found
 
     def read(self, completion: str) -> tuple[Command, ...]:
@@ -198,17 +204,15 @@ class WorkersAssistant(Assistant):
             pending.done.set_result(message.result)
 
     def _answer(self, worker: _Worker, wanted: Wanted) -> None:
-        pending = worker.jobs.get(wanted.job)
-        asking = pending is not None and pending.job.method == "ask"
-        task = asyncio.create_task(self._ask(worker, wanted, asking))
+        task = asyncio.create_task(self._ask(worker, wanted))
         worker.calls[wanted.call] = task
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
         task.add_done_callback(lambda _: worker.calls.pop(wanted.call, None))
 
-    async def _ask(self, worker: _Worker, wanted: Wanted, asking: bool) -> None:
+    async def _ask(self, worker: _Worker, wanted: Wanted) -> None:
         try:
-            completion = await self._inner.complete(wanted.prompt, sample=wanted.sample, asking=asking)
+            completion = await self._inner.complete(wanted.prompt, sample=wanted.sample)
             given = Given(wanted.call, completion)
         except Exception as error:
             given = Given(wanted.call, error=portable(error))

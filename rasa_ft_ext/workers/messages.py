@@ -88,7 +88,6 @@ class Done:
 class Wanted:
     """A job waits for the LLM's answer to a prompt."""
 
-    job: int
     call: int
     prompt: Prompt
     sample: int

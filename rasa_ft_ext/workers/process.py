@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from rasa_ft_ext.workers.serving import Relay, opened, serve, with_packing
 def main(descriptor: int) -> int:
     """Open the assistant and run jobs until the run closes its end of the socket, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # that nobody listens any more is no news
     link = socket.socket(fileno=descriptor)
     threading.Thread(target=_end_with, args=(link,), daemon=True).start()
     start = read_frame(link)
@@ -34,12 +36,20 @@ def main(descriptor: int) -> int:
 
         async def fetch() -> object:
             content = await next_frame(reader)
-            return None if content is None else unpacked(content)
+            return None if content is None else _understood(content)
 
         await serve(assistant, relay, fetch, with_packing(lambda content: write_frame(writer, content)))
 
     asyncio.run(run())
     return 0
+
+
+def _understood(content: bytes) -> object:
+    """A message; None, as if there were no more, where a run that was interrupted has sent a part of one only."""
+    try:
+        return unpacked(content)
+    except Exception:  # what pickle makes of the middle of something
+        return None
 
 
 def _end_with(link: socket.socket) -> None:

@@ -12,7 +12,6 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import ContextVar
 from typing import Any
 
 from rasa_ft_ext.assistant.base import Assistant
@@ -44,7 +43,6 @@ Fetch = Callable[[], Awaitable[Any]]
 """Waits for the next message from the run; None: there will be no more."""
 
 _PARCELS = 128
-_JOB: ContextVar[int] = ContextVar("rasa_ft_ext_job")
 
 
 class Relay(LLM):
@@ -74,7 +72,7 @@ class Relay(LLM):
         assert self._post is not None
         call = next(self._calls)
         self._waiting[call] = asyncio.get_running_loop().create_future()
-        self._post(Wanted(_JOB.get(), call, prompt, sample))
+        self._post(Wanted(call, prompt, sample))
         try:
             return await self._waiting[call]
         except asyncio.CancelledError:
@@ -152,7 +150,6 @@ class _Worker:
             self._tasks[message.job].cancel()
 
     async def _run(self, job: Job) -> None:
-        _JOB.set(job.number)
         try:
             arguments = [self._content(entry) if isinstance(entry, Parcel) else entry for entry in job.arguments]
             result = await getattr(self._assistant, job.method)(*arguments, **job.keywords)

@@ -154,3 +154,11 @@ def test_annotations_without_a_conversation_are_refused(tmp_path: Path, files: t
     with pytest.raises(WorkspaceError, match="holds no annotated conversation"):
         copy_annotations(Workspace(tmp_path / "output"), folder)
     assert not (tmp_path / "output").exists()
+
+
+def test_a_copied_record_is_refused_before_one_of_the_two_is_lost(tmp_path: Path) -> None:
+    folder = recording(tmp_path / "recorded", CARS, HOTELS)
+    (folder / "copy.yml.json").write_bytes((folder / "cars.yml.json").read_bytes())
+    with pytest.raises(WorkspaceError, match=r"two records of the test file 'cars\.yml'"):
+        copy_annotations(Workspace(tmp_path / "output"), folder)
+    assert not (tmp_path / "output").exists()

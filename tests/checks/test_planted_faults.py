@@ -16,6 +16,8 @@ from rasa_ft_ext.workspace import SPLIT, Workspace, write_jsonl
 from tests.checks import planting
 from tests.checks.planting import COUNT, INVENTED, Planted, Planter, plant
 
+pytestmark = pytest.mark.once
+
 KINDS: list[tuple[Planter, Kind, Severity]] = [
     (planting.contradictions, "contradiction", "problem"),
     (planting.rewordings, "contradiction", "warning"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.builders import contents
 
 EXAMPLE = Path(__file__).parents[2] / "assistant_example"
 DEAR = ("--price-per-1k", "10:10")
+UNLIKE = ("timings.json", "llm_cache.sqlite", "llm_costs.jsonl")  # in one run and another
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_a_run_that_reaches_its_limit_is_gone_on_with_and_gives_the_same(
     argv: list[str], llm: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*argv, *DEAR, "--yes", "--no-cache"]) == 0
-    whole = contents(out(argv), without=("timings.json",))
+    whole = contents(out(argv), without=UNLIKE)
     shutil.rmtree(out(argv))
     before = llm.stats()["calls"]
     capsys.readouterr()
@@ -104,7 +105,7 @@ def test_a_run_that_reaches_its_limit_is_gone_on_with_and_gives_the_same(
     assert f"for {stopped} calls" in told
     assert main([*argv, *DEAR, "--yes"]) == 0
 
-    assert contents(out(argv), without=("timings.json", "llm_cache.sqlite")) == whole
+    assert contents(out(argv), without=UNLIKE) == whole
     paid = llm.stats()["calls"] - before
     assert 0 < stopped < paid
     shutil.rmtree(out(argv))
@@ -126,29 +127,32 @@ def test_what_is_there_costs_nothing(argv: list[str], llm: Running, capsys: pyte
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
 @pytest.mark.parametrize(("answer", "code"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
-def test_in_a_terminal_a_person_is_asked(argv: list[str], llm: Running, answer: bytes, code: int) -> None:
+def test_in_a_terminal_a_person_is_asked(
+    argv: list[str], llm: Running, answer: bytes, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pty
 
     ours, theirs = pty.openpty()
-    before = llm.stats()["calls"]
-    command = [sys.executable, "-m", "rasa_ft_ext.cli.main", *argv, *DEAR]
-    with subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.DEVNULL) as process:
-        os.close(theirs)
-        shown = b""
-        while b"[y/N]" not in shown:
-            shown += os.read(ours, 1000)
-        assert llm.stats()["calls"] == before
-        os.write(ours, answer)
-        _read_to_the_end(ours)
-        assert process.wait(60) == code
+    before, shown, calls = llm.stats()["calls"], bytearray(), []
+
+    def person() -> None:
+        try:
+            while part := os.read(ours, 1000):
+                shown.extend(part)
+                if b"[y/N]" in shown and not calls:
+                    calls.append(llm.stats()["calls"])
+                    os.write(ours, answer)
+        except OSError:  # Linux says so where nobody has the other end open any more
+            return
+
+    thread = threading.Thread(target=person)
+    thread.start()
+    with open(theirs) as stdin, open(os.dup(theirs), "w") as stderr, monkeypatch.context() as terminal:
+        terminal.setattr(sys, "stdin", stdin)
+        terminal.setattr(sys, "stderr", stderr)
+        assert main([*argv, *DEAR]) == code
+    thread.join(60)
     os.close(ours)
+    assert calls == [before]
     assert b"LLM calls to come, at most" in shown
     assert (llm.stats()["calls"] > before) == (code == 0)
-
-
-def _read_to_the_end(terminal: int) -> None:
-    try:
-        while os.read(terminal, 1000):
-            pass
-    except OSError:  # Linux says so where nobody has the other end open any more
-        return

@@ -17,6 +17,7 @@ from rasa_ft_ext.cli import interruption
 from rasa_ft_ext.conversation import Record
 from rasa_ft_ext.llm.scripted_server import scripted_llm
 from rasa_ft_ext.workspace import ANNOTATIONS, REPHRASINGS, Workspace
+from tests.forked import forked, stderr, stdout
 from tests.rephrase import rephrase_builders
 from tests.rephrase.rephrase_builders import CAR_DIALOG, CARD, annotated, conversation
 
@@ -29,13 +30,6 @@ answers:
   - {user: I'd like to book a car, commands: [StartFlow(car)], paraphrases: [a car please]}
   - {user: to Basel, commands: ["SetSlot(city, Basel)"], paraphrases: [Basel it is]}
 """
-
-
-def started(out: Path, base_url: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rasa_ft_ext.cli.main", "rephrase", str(out), "--yes", "--llm-api-base", base_url]
-    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=environment, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -53,19 +47,21 @@ def test_a_run_ends_at_once_while_its_calls_are_under_way(tmp_path: Path, monkey
     with scripted_llm(tmp_path / "answers.yml", latency=60) as server:
         for name in signals:
             annotated(tmp_path / name, conversation("cars.yml", "car", CAR_DIALOG))
-        processes = {name: started(tmp_path / name, server.base_url) for name in signals}
-        wait_until(lambda: server.stats()["calls"] == len(signals))
-        for name, numbers in signals.items():
-            begun = time.monotonic()
-            for number in numbers:
-                processes[name].send_signal(number)
-            said, told = processes[name].communicate(timeout=PATIENCE)
-            assert time.monotonic() - begun < 2 * SECONDS
-            assert processes[name].returncode == (130 if name == "twice" else int(name))
-            assert said == ""
-            assert "Traceback" not in told
-            command = f"rasa-ft rephrase {tmp_path / name} --yes --llm-api-base {server.base_url}"
-            assert told.endswith(f"Interrupted. Kept in {tmp_path / name}:\n  annotate: done\nTo go on: {command}\n")
+        base_url = server.base_url
+        arguments = ["rephrase", ".", "--yes", "--llm-api-base", base_url]
+        with forked({tmp_path / name: arguments for name in signals}) as runs:
+            wait_until(lambda: server.stats()["calls"] == len(signals))
+            for name, numbers in signals.items():
+                folder, begun = tmp_path / name, time.monotonic()
+                for number in numbers:
+                    os.kill(runs.pids[folder], number)
+                assert runs.wait() == (folder, 130 if name == "twice" else int(name))
+                assert time.monotonic() - begun < 2 * SECONDS
+                assert stdout(folder) == ""
+                assert "Traceback" not in stderr(folder)
+                kept = "Interrupted. Kept in .:\n  annotate: done\n"
+                to_go_on = f"To go on: rasa-ft rephrase . --yes --llm-api-base {base_url}\n"
+                assert stderr(folder).endswith(kept + to_go_on)
 
 
 class Note(Record):
@@ -118,3 +114,27 @@ sys.exit(output.guarded(stubborn, Namespace(project=".", out="none"), "rephrase"
     assert time.monotonic() - begun < 2 * SECONDS
     assert process.returncode == 143
     assert told.startswith("Interrupted. Kept in none: nothing, as nothing was finished.\nTo go on: ")
+
+
+def test_a_run_that_has_ended_does_not_wait_until_python_is_taken_down() -> None:
+    code = """
+import atexit, sys, time
+from argparse import Namespace
+from rasa_ft_ext.cli import output
+def run(args):
+    print("here", flush=True)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:  # what is closed on the way may fail, too
+        raise output.RasaFtError("cut off") from None
+atexit.register(print, "taken down")
+sys.exit(output.guarded(run, Namespace(project=".", out="none"), "rephrase"))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGINT)
+    said, told = process.communicate(timeout=PATIENCE)
+    assert said == ""
+    assert process.returncode == 130
+    assert told.count("Interrupted. Kept in none: nothing") == 1

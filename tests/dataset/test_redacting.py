@@ -76,6 +76,19 @@ def test_prompt_label_and_messages_have_the_same_placeholder_in_every_variant() 
         assert "Call 030 123456-78 for help. EMAIL_1" in entry.prompt
 
 
+@pytest.mark.parametrize(
+    ("written", "at_home"), [("+41 78 123 45 67", "078 123 45 67"), ("+86 131 2345 6789", "13123456789")]
+)
+def test_a_number_with_its_country_and_without_is_one_number(written: str, at_home: str) -> None:
+    """Without one, that of the first region is taken in which it could be dialled."""
+    found = masked(
+        example(f"my number is {written}", f"SetSlot(phone, {at_home})"),
+        example(f"or {at_home}, not 0151 12345678 or 0152 12345678", f"SetSlot(phone, {written})", turn=1),
+    )
+    assert [entry.completion for entry in found] == ["SetSlot(phone, PHONE_1)"] * 2
+    assert found[1].message == "or PHONE_1, not PHONE_2 or PHONE_3"
+
+
 def test_a_value_that_is_known_only_beside_others_is_masked_everywhere() -> None:
     """By itself, a number with dots is none; its digits are those of one that was found."""
     found = masked(example("on my card 4111-1111-1111-1111", "SetSlot(card, 4111.1111.1111.1111)"))

@@ -164,7 +164,7 @@ def test_an_answer_gets_twice_the_tokens_of_the_longest(
 
 
 def test_an_address_with_a_password_is_refused(workspace: Workspace) -> None:
-    with pytest.raises(ConfigError, match="--api-key-env") as error:
+    with pytest.raises(ConfigError, match="must not hold a user or a password") as error:
         asyncio.run(evaluate(workspace, request("http://me:passphrase@127.0.0.1:9/v1")))
     assert "passphrase" not in str(error.value)
 
@@ -209,7 +209,7 @@ def prompts_of(workspace: Workspace, side: str) -> list[str]:
 
 
 def test_a_model_that_never_answers_is_an_error(workspace: Workspace) -> None:
-    with pytest.raises(LLMError, match=r"Not one of .* calls gave an answer.*cannot"):
+    with pytest.raises(LLMError, match=r"cannot.*So it was with the first 3 requests"):
         run(workspace, Model(lambda prompt: 400))
 
 

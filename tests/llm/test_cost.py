@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from rasa_ft_ext.conversation import Usage
 from rasa_ft_ext.errors import BudgetError, LLMError
 from rasa_ft_ext.llm.base import LLM, Completion
 from rasa_ft_ext.llm.cost import Account, Ledger, tokens_in
-from rasa_ft_ext.llm.faults import Policy
-from rasa_ft_ext.llm.opening import Calls, open_calls
+from rasa_ft_ext.llm.faults import Fault, Policy
+from rasa_ft_ext.llm.opening import COSTS, Calls, open_calls
 from rasa_ft_ext.llm.options import CallOptions
 from rasa_ft_ext.llm.prices import Prices
 from rasa_ft_ext.llm.request import Request
@@ -112,6 +113,64 @@ def test_calls_under_way_count_as_if_they_were_paid() -> None:
         ledger.allow(request("a", sample=3))
 
 
+def test_a_call_that_failed_is_not_under_way_any_more() -> None:
+    each = 1000 * IN + 60 * OUT
+    ledger = Ledger(Prices(), max_cost=1.5 * each)
+    text = "word" * 1000
+    for sample in range(40):
+        ledger.allow(request(text, sample=sample))
+        ledger.over(request(text, sample=sample))
+    ledger.allow(request(text))
+    with pytest.raises(BudgetError):
+        ledger.allow(request(text, sample=1))
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_refused_requests_take_nothing_of_the_limit(tmp_path: Path, use_cache: bool) -> None:
+    async def refuse() -> Completion:
+        raise Fault("request", LLMError("too long"))
+
+    async def answer() -> Completion:
+        return completion(1000, 1)
+
+    async def run(calls: Calls) -> None:
+        await calls.gateway.ask(request("first"), answer)
+        for sample in range(20):
+            with pytest.raises(LLMError, match="too long"):
+                await calls.gateway.ask(request("word" * 1000, sample=sample), refuse)
+        await calls.gateway.ask(request("word" * 1000), answer)
+
+    with open_calls(CallOptions(max_cost=5 * 1000 * IN, use_cache=use_cache), tmp_path, Notes()) as calls:
+        asyncio.run(run(calls))
+
+
+def test_each_run_writes_down_what_it_paid_however_it_ends(tmp_path: Path, server: Running) -> None:
+    def run(prompt: str, error: type[BaseException] | None = None) -> None:
+        with open_calls(CallOptions(), tmp_path, Notes()) as calls:
+            asyncio.run(ask_all(gpt(calls, server), [HELLO, prompt]))
+            if error is not None:
+                raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        run(HELLO, KeyboardInterrupt)
+    run(f"Again.\n{HELLO}")
+    lines = [json.loads(line)["paid"] for line in (tmp_path / COSTS).read_text().splitlines()]
+    assert [[(entry["calls"], entry["kept"]) for entry in line] for line in lines] == [[(1, 1)], [(1, 1)]]
+    ((first,), _) = lines
+    assert (first["stage"], first["model"]) == ("rephrase", f"openai/{GPT}")
+    price = first["prompt_tokens"] * IN + first["completion_tokens"] * OUT
+    assert first["price"] == pytest.approx(price, abs=1e-6)
+    assert first["prompt_tokens"] > 0 < first["completion_tokens"]
+
+
+def test_costs_that_cannot_be_written_do_not_fail_the_run(tmp_path: Path, server: Running) -> None:
+    notes = Notes()
+    (tmp_path / "out" / COSTS).mkdir(parents=True)
+    with open_calls(CallOptions(cache=tmp_path), tmp_path / "out", notes) as calls:
+        asyncio.run(gpt(calls, server).complete(HELLO))
+    assert notes.notes[1].startswith(f"{tmp_path / 'out' / COSTS} cannot be written")
+
+
 def test_nothing_is_refused_without_a_limit() -> None:
     Ledger(Prices()).allow(request("word" * 10_000_000))
 
@@ -171,8 +230,8 @@ def test_the_cache_may_be_elsewhere_or_nowhere(tmp_path: Path, server: Running) 
     for options in (CallOptions(cache=tmp_path / "shared"), CallOptions(use_cache=False)):
         with open_calls(options, tmp_path / "out", Notes()) as calls:
             asyncio.run(gpt(calls, server).complete(HELLO))
-        assert not (tmp_path / "out").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["shared"]
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [COSTS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "shared"]
     with open_calls(CallOptions(cache=tmp_path / "shared"), tmp_path / "out", Notes()) as calls:
         llm = gpt(calls, server)
         assert calls.cache is not None

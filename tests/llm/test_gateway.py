@@ -173,6 +173,9 @@ async def test_every_attempt_that_was_answered_is_booked_and_a_kept_answer_as_su
         def allow(self, request: Request) -> None:
             self.lines.append("allow")
 
+        def over(self, request: Request) -> None:
+            self.lines.append("over")
+
         def paid(self, request: Request, completion: Completion) -> None:
             self.lines.append(f"paid {completion.text}")
 
@@ -183,4 +186,4 @@ async def test_every_attempt_that_was_answered_is_booked_and_a_kept_answer_as_su
     found = gateway(cache=Memory(), book=book)
     await found.ask(ask_for("x"), Sender(fault("passing"), "no", "x()"), lambda text: "(" in text)
     await found.ask(ask_for("x"), Sender("never"))
-    assert book.lines == ["allow", "allow", "paid no", "allow", "paid x()", "kept x()"]
+    assert book.lines == ["allow", "over", "allow", "paid no", "allow", "paid x()", "over", "kept x()"]

@@ -217,9 +217,51 @@ async def test_a_time_without_calls_is_no_silence() -> None:
 async def test_a_wait_that_the_server_asks_for_is_no_silence_but_a_very_long_one_ends_it() -> None:
     time = Time()
     found = lane(time, policy=Policy(patience=90))
-    for number in range(12):
+    for number in range(8):
         await attempt(found, fault("throttled", 80), number)
     assert found.given_up is None
     await attempt(found, fault("throttled", 3600))
     with pytest.raises(LLMUnavailableError, match="3600 seconds"):
         await attempt(found, None)
+
+
+@pytest.mark.parametrize(("retry_after", "seconds"), [(None, 303), (0.0, 303), (20.0, 200), (1.0, 121)])
+async def test_a_server_that_only_throttles_is_given_up_also_by_a_single_call(
+    retry_after: float | None, seconds: int
+) -> None:
+    time = Time()
+    found = lane(time, ceiling=1)
+    began = time.now
+    while found.given_up is None:
+        assert time.now < began + 5000
+        await attempt(found, fault("throttled", retry_after))
+    assert "however long it was left alone" in str(found.given_up)
+    assert time.now - began == seconds
+
+
+async def test_pauses_in_a_row_count_anew_after_an_answer() -> None:
+    time = Time()
+    found = lane(time, ceiling=1)
+    for _ in range(3):
+        for _ in range(8):
+            await attempt(found, fault("throttled", 60))
+        await attempt(found, None)
+    assert found.given_up is None
+
+
+async def test_others_have_their_turn_while_a_first_call_waits_to_be_tried_again() -> None:
+    time = Time()
+    found, ended = lane(time, ceiling=1), []
+
+    async def poisonous() -> None:
+        for _ in range(3):
+            await attempt(found, fault("passing"), 0)
+            await asyncio.sleep(0)
+        ended.append("poisonous")
+
+    async def good(number: int) -> None:
+        await attempt(found, None, number)
+        ended.append("good")
+
+    await asyncio.gather(poisonous(), *(good(number) for number in range(1, 4)))
+    assert ended == ["good", "good", "good", "poisonous"]

@@ -175,13 +175,13 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUR_KEY", "top-secret-1")
     config = {
         **SELF_HOSTED,
-        "api_base": "https://user:top-secret-2@host/v1?code=top-secret-3",
+        "api_base": "https://host/v1?code=top-secret-3",
         "api_key": "${OUR_KEY}",
         "azure_ad_token": "top-secret-4",
         "aws_access_key_id": "top-secret-5",
         "aws_secret_access_key": "top-secret-6",
         "extra_headers": {"Authorization": "Bearer top-secret-7", "X-Other": "top-secret-8"},
-        "extra_body": {"nested": [{"password": "top-secret-9"}]},
+        "extra_body": {"nested": [{"password": "top-secret-9"}], "back": "https://user:top-secret-2@host/x"},
         "max_tokens": 5,
     }
     settings = resolve(config, {}, "x")
@@ -189,9 +189,33 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "top-secret" not in shown
     assert settings.public["max_tokens"] == 5
     assert settings.public["api_base"] == "https://host/v1"
+    assert settings.public["extra_body"]["back"] == "https://host/x"
     echoed = settings.scrub(f"rejected: {json.dumps(dict(settings.arguments))} Bearer top-secret-7")
     assert "top-secret" not in echoed
     assert settings.arguments["api_key"] == "top-secret-1"
+
+
+@pytest.mark.parametrize("provider", ["self-hosted", "openai"])
+def test_an_address_with_a_password_is_refused_without_telling_it(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUR_SERVER", "https://user:top-secret@host/v1")
+    for base in ("https://user:top-secret@host/v1", "http://top-secret@host", "${OUR_SERVER}"):
+        (problem,) = problems({"provider": provider, "model": "m", "api_base": base})
+        assert "must not hold a user or a password" in problem
+        assert "top-secret" not in problem
+    assert resolve({**SELF_HOSTED, "api_base": "https://host/v1/@me?mail=a@b"}, {}, "x").model
+
+
+def test_the_address_of_the_environment_is_part_of_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = resolve(OPENAI, {}, "x")
+    asked = dict(settings.known_as)
+    monkeypatch.setenv("OPENAI_API_BASE", "https://there/v1?code=top-secret")
+    assert settings.known_as == {**asked, "api_base": "https://there/v1"}
+    assert (settings.address, settings.public) == ("https://there/v1", asked)
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://here/v1")
+    assert settings.address == "https://here/v1"  # which is litellm's choice, too
+    assert resolve({**OPENAI, "api_base": "https://own/v1"}, {}, "x").address == "https://own/v1"
 
 
 def test_keys_of_the_environment_are_scrubbed_too(monkeypatch: pytest.MonkeyPatch) -> None:

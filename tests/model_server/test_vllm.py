@@ -223,12 +223,14 @@ def test_nothing_is_left_when_the_command_is_stopped(
 ) -> None:
     running = start_command(install(tmp_path / "env"))
     assert running.stdout is not None
+    assert running.stderr is not None
     address = running.stdout.readline().strip()
     assert call(address.replace("/v1", "/health"))[0] == 200
+    last = next(line for line in running.stderr if "rasa-ft" in line)  # it may need a moment after the address
+    assert f"rasa-ft evaluate output --api-base {address} --model model" in last
     running.send_signal(number)
     _, told = running.communicate(timeout=60)
     assert running.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 0)
-    assert f"rasa-ft evaluate output --api-base {address} --model model" in told
     assert "Traceback" not in told
     assert eventually(lambda: not any(map(runs, seen()["processes"])))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,14 @@ def test_the_recorded_assistant_asks_what_the_live_one_asks(example: Project) ->
 
 
 def test_the_same_bytes_at_concurrency_1_and_32(example: Project, tmp_path: Path) -> None:
-    found = []
+    found, tests = [], tmp_path / "e2e_tests"
+    for name in ("conftest.yml", "cars/availability.yml", "cars/corrections.yml", "cars/membership.yml"):
+        tests.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(example.tests / name, tests / name)
     for limit in (1, 32):
         out = tmp_path / str(limit)
         with example.entered(), example.at_home():
-            prepare_data(example.tests / "cars", project=example.path, out=out, num_rephrases=2, concurrency=limit)
+            prepare_data(tests, project=example.path, out=out, num_rephrases=2, concurrency=limit)
         found.append(contents(out))
     assert found[0] == found[1]
     assert any(b'"made_by": "simulated"' in content for content in found[0].values())

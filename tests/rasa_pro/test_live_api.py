@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("rasa")
 
 from rasa_ft_ext import AnnotateSummary, PrepareDataSummary, api
-from rasa_ft_ext.errors import AssistantError, BudgetError, ConfigError
+from rasa_ft_ext.errors import AssistantError, ConfigError
+from rasa_ft_ext.llm import opening
+from rasa_ft_ext.llm.batch import Batches
+from rasa_ft_ext.llm.batch_pace import Pace
 from rasa_ft_ext.llm.estimate import Estimate
+from rasa_ft_ext.llm.opening import COSTS
+from rasa_ft_ext.llm.options import CallOptions
 from tests.rasa_pro.projects import Project
 
 
@@ -27,34 +34,49 @@ def suite_of(project: Project) -> str:
     return str(project.tests / "cars" / "booking.yml")
 
 
-def test_e2e_tests_become_training_data(project: Project, tmp_path: Path) -> None:
-    calls = project.llm.stats()["calls"]
-    summary = api.prepare_data(suite_of(project), out=tmp_path / "output", num_rephrases=1, concurrency=4)
+@dataclass
+class Whole:
+    """A run of the recipe, and what was seen when it told what it will cost."""
 
+    out: Path
+    told: Estimate | None = None
+    calls_until_then: int = 0
+    written_until_then: bool = False
+    summary: PrepareDataSummary | None = None
+    calls: int = 0
+
+
+@pytest.fixture(scope="module")
+def whole(example: Project, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    before, run = example.llm.stats()["calls"], Whole(tmp_path_factory.mktemp("whole") / "output")
+
+    def look(estimate: Estimate) -> None:
+        run.told, run.written_until_then = estimate, run.out.exists()
+        run.calls_until_then = example.llm.stats()["calls"] - before
+
+    with example.entered(), example.at_home():
+        run.summary = api.prepare_data(suite_of(example), out=run.out, num_rephrases=1, concurrency=4, confirm=look)
+    run.calls = example.llm.stats()["calls"] - before
+    return run
+
+
+def test_e2e_tests_become_training_data(whole: Whole) -> None:
+    summary = whole.summary
+
+    assert summary is not None
     assert summary.num_annotated_conversations == summary.num_input_e2e_tests > 0
     assert summary.num_passing_rephrased_user_messages > 0
     assert summary.num_train_data_points > 0
-    assert project.llm.stats()["calls"] > calls
+    assert whole.calls > 0
 
 
-def test_what_the_calls_will_cost_is_told_before_the_first_of_them(project: Project, tmp_path: Path) -> None:
-    seen: list[Estimate] = []
-
-    def look(estimate: Estimate) -> None:
-        seen.append(estimate)
-        raise BudgetError("too much")
-
-    def prepare(**more: Any) -> PrepareDataSummary:
-        return api.prepare_data(suite_of(project), out=tmp_path / "output", num_rephrases=1, **more)
-
-    calls = project.llm.stats()["calls"]
-    with pytest.raises(BudgetError):
-        prepare(confirm=look)
-    assert project.llm.stats()["calls"] == calls
-    assert not (tmp_path / "output").exists()
-
-    used = {entry.stage: entry for entry in prepare().llm_usage}
-    told = {line.stage: line for line in seen[0].lines}
+def test_what_the_calls_will_cost_is_told_before_the_first_of_them(whole: Whole) -> None:
+    assert whole.summary is not None
+    assert whole.told is not None
+    assert whole.calls_until_then == 0
+    assert not whole.written_until_then
+    used = {entry.stage: entry for entry in whole.summary.llm_usage}
+    told = {line.stage: line for line in whole.told.lines}
     assert told.keys() == used.keys() == {"annotate", "rephrase", "validate"}
     for stage, line in told.items():
         assert line.model == used[stage].model
@@ -62,15 +84,36 @@ def test_what_the_calls_will_cost_is_told_before_the_first_of_them(project: Proj
         assert line.prompt_tokens > used[stage].prompt_tokens
 
 
-def test_the_stages_can_be_run_one_by_one_with_the_assistant(project: Project, tmp_path: Path) -> None:
+def test_tests_are_run_call_by_call_in_batch_mode_also_where_the_rephraser_is_the_same_model(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "Batches", partial(Batches, pace=Pace(settle=0.2, look=0.02)))
+    (tmp_path / "rephrase.yml").write_text("llm: {model_group: teacher}\n")
+    before = project.llm.stats()
+    summary = api.prepare_data(
+        suite_of(project),
+        out=tmp_path / "output",
+        num_rephrases=1,
+        rephrase_config=tmp_path / "rephrase.yml",
+        calls=CallOptions(mode="batch"),
+    )
+    assert project.llm.stats()["batches"] - before["batches"] == 2
+    (line,) = (tmp_path / "output" / COSTS).read_text().splitlines()
+    paid = {entry["stage"]: entry for entry in json.loads(line)["paid"]}
+    assert paid.keys() == {"annotate", "rephrase", "validate"}
+    assert len({entry["model"] for entry in paid.values()}) == 1
+    assert summary.num_passing_rephrased_user_messages > 0
+
+
+def test_the_stages_can_be_run_one_by_one_with_the_assistant(project: Project, whole: Whole, tmp_path: Path) -> None:
     out = tmp_path / "output"
-    whole = api.prepare_data(suite_of(project), out=tmp_path / "whole", num_rephrases=1)
 
     annotated = api.annotate(suite_of(project), out=out)
     rephrased = api.rephrase(out, model="models", num_rephrases=1)
     made = api.dataset(out, model="models")
 
-    assert (annotated, rephrased, made) == (whole.annotate, whole.rephrase, whole.dataset)
+    assert whole.summary is not None
+    assert (annotated, rephrased, made) == (whole.summary.annotate, whole.summary.rephrase, whole.summary.dataset)
 
 
 def test_an_assistant_can_be_loaded_from_within_an_event_loop(project: Project, tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ def test_a_file_beyond_a_limit_anywhere_in_the_folder(
     assert f"inner/notes.yml, {problem}" in told
 
 
+def test_a_file_that_is_not_utf8(tests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tests / "notes.yml").write_bytes("# tests\n# für Zürich\n".encode("latin-1"))
+
+    assert "notes.yml, line 2: it is not UTF-8" in refused(tests, monkeypatch)
+
+
 def test_a_conftest_file_above_the_tests_counts(tests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tests.parent / "conftest.yml").write_text("[" * 1_000)
 

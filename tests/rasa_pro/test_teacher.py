@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,13 +20,17 @@ from rasa.dialogue_understanding.generator import CompactLLMCommandGenerator
 from rasa.engine.storage.resource import Resource
 
 from rasa_ft_ext.conversation import Usage
-from rasa_ft_ext.errors import LLMError, LLMUnavailableError
+from rasa_ft_ext.errors import ConfigError, LLMError, LLMUnavailableError
 from rasa_ft_ext.llm.base import Completion, Readable
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.faults import Fault
 from rasa_ft_ext.llm.gateway import Gateway, Send
+from rasa_ft_ext.llm.opening import open_calls
+from rasa_ft_ext.llm.options import CallOptions
 from rasa_ft_ext.llm.request import Request
 from rasa_ft_ext.llm.settings import resolve
+from rasa_ft_ext.pipeline import batch_checks
+from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rasa_pro.recording import llm_of
 from rasa_ft_ext.rasa_pro.teacher import Teacher
 
@@ -129,6 +134,35 @@ async def test_one_attempt_is_one_request(server: Server, name: str) -> None:
         await teacher.ask("a prompt")
     assert (fault.value.kind, fault.value.retry_after, len(server.requests)) == ("throttled", 2.0, 2)
     teacher.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("group", None), ("openai", None), ("texts", "chat_completions"), ("router", "router")]
+)
+def test_an_assistant_that_batches_cannot_ask_as_it_asks_is_refused(
+    server: Server, tmp_path: Path, name: str, reason: str | None
+) -> None:
+    found = generator(configuration(name, server.address))
+    teacher = Teacher(found, Once())
+    assistant: Any = SimpleNamespace(card=SimpleNamespace(llm=llm_of(found)), asked_as=teacher.model)
+    teacher.close()
+    with open_calls(CallOptions(mode="batch"), tmp_path, Progress()) as calls:
+        if reason is None:
+            batch_checks(assistant, calls)
+        else:
+            with pytest.raises(ConfigError, match=reason):
+                batch_checks(assistant, calls)
+
+
+async def test_an_address_with_a_password_ends_the_run_at_the_first_call(server: Server) -> None:
+    address = server.address.replace("http://", "http://user:passphrase@")
+    for name in ("group", "openai"):
+        teacher = Teacher(generator(configuration(name, address)), Gateway())
+        with pytest.raises(LLMUnavailableError, match="a user and a password in `api_base`") as error:
+            await teacher.ask("a prompt")
+        teacher.close()
+        assert "passphrase" not in str(error.value)
+    assert not server.requests
 
 
 async def test_a_router_whose_models_all_rest_says_for_how_long(server: Server) -> None:

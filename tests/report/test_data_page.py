@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -22,8 +23,8 @@ from rasa_ft_ext.report import data
 from rasa_ft_ext.report.balance import counted, kinds, lengths
 from rasa_ft_ext.report.figures import Annotated, DataFigures, Divided, Made, Rephrased
 from rasa_ft_ext.report.funnel import funnel
-from rasa_ft_ext.report.page import write_report
-from rasa_ft_ext.workspace import DATASET, EVALUATION, REPHRASINGS, SPLIT, write_record
+from rasa_ft_ext.report.page import refresh_report, write_report
+from rasa_ft_ext.workspace import DATASET, EVALUATION, MANIFEST, REPHRASINGS, SPLIT, TIMINGS, write_record
 from tests.builders import annotated_file, annotated_workspace
 from tests.report.report_builders import BOOKING, NASTY, OTHER, REPHRASED, prepared
 from tests.split.builders import example, set_slot, start
@@ -189,6 +190,40 @@ def test_the_command_writes_the_page_anew(tmp_path: Path, capsys: pytest.Capture
     assert path.read_bytes() == before
     assert str(path) in capsys.readouterr().out
     assert api.report("out", project=tmp_path) == path
+
+
+def test_a_page_is_made_again_only_if_what_it_is_made_from_has_changed(tmp_path: Path) -> None:
+    workspace = prepared(tmp_path / "out", OTHER, found=())
+    path = write_report(workspace.root)
+
+    def is_made_again() -> bool:
+        os.utime(path, ns=(0, 0))
+        refresh_report(workspace.root)
+        return path.stat().st_mtime_ns != 0
+
+    assert not is_made_again()
+    timings = workspace.folder(REPHRASINGS) / TIMINGS
+    timings.write_text('{"rephrasing_seconds": 2.0, "tokens": {}}')
+    assert not is_made_again()
+    timings.write_text('{"rephrasing_seconds": 2.0, "tokens": {"checking": {"calls": 3}}}')
+    assert is_made_again()
+    timings.write_text("{")
+    assert is_made_again()
+    assert is_made_again()
+    timings.unlink()
+    assert is_made_again()
+    assert not is_made_again()
+    (workspace.root / "coverage").mkdir()
+    (workspace.root / "coverage" / "coverage.json").write_text("{}")
+    assert is_made_again()
+    (workspace.root / "review.yaml").write_text("decisions: []")
+    assert is_made_again()
+    manifest = workspace.folder(SPLIT) / MANIFEST
+    manifest.write_text(manifest.read_text() + " ")
+    assert is_made_again()
+    assert not is_made_again()
+    path.write_text("cut off")
+    assert is_made_again()
 
 
 def test_where_there_is_nothing_to_show_the_command_says_what_to_do(

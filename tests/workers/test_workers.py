@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from rasa_ft_ext.assistant.recorded import RecordedAssistant
+from rasa_ft_ext.assistant.recorded import Recorded, RecordedAssistant
 from rasa_ft_ext.concurrency import in_order
 from rasa_ft_ext.errors import AssistantError, LLMUnavailableError, RasaFtError
 from rasa_ft_ext.llm.base import Completion, Readable
 from rasa_ft_ext.workers.assistant import WorkersAssistant, open_workers
+from rasa_ft_ext.workers.links import ProcessLink, send_frame
+from rasa_ft_ext.workers.messages import Ready, Start, Withdraw, packed, unpacked
 from tests.workers.workers_builders import (
     CARD,
     CannotOpen,
@@ -74,6 +76,21 @@ def test_answers_are_those_of_one_process_and_the_llm_is_asked_here() -> None:
         assert len(llm.prompts) == len(jobs) > 10
         assert assistant.card == CARD
     assert not any(is_alive(pid) for pid in started)
+
+
+def test_a_call_of_rasas_own_says_which_of_several_answers_it_wants() -> None:
+    conversation, turn, _ = next(questions(some_conversations(1)))
+
+    async def answers(assistant: WorkersAssistant) -> list[str]:
+        jobs = [assistant.ask(conversation, turn, "as Rasa", sample=sample) for sample in (0, 2)]
+        found = [answer.text.split()[2] for answer in await asyncio.gather(*jobs)]
+        await assistant.close()
+        return found
+
+    llm = Echo()
+    with workers(1, llm, Misbehaves(CARD)) as assistant:
+        assert asyncio.run(answers(assistant)) == ["sample_0", "sample_2"]
+    assert llm.prompts == ["hi", "hi"]
 
 
 def test_a_job_whose_worker_is_killed_is_done_by_another() -> None:
@@ -159,6 +176,17 @@ def test_a_worker_that_cannot_open_its_assistant_says_why() -> None:
     assert "`api_base` is missing" in str(error.value)
     assert "`model` is missing" in str(error.value)
     assert closed == [True]
+
+
+def test_a_worker_of_a_run_that_was_cut_off_in_a_message_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    start = packed(Start(sys.path, str(ROOT), packed(Recorded(CARD))))
+    link = ProcessLink(start)
+    assert isinstance(unpacked(link.first() or b""), Ready)
+    send_frame(link._socket, packed(Withdraw(1))[5:])
+    assert link.first() is None
+    assert link.end() == "ended with code 0"
+    link.close()
+    assert capfd.readouterr().err == ""
 
 
 PARENT = """

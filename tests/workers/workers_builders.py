@@ -17,6 +17,7 @@ from rasa_ft_ext.assistant.recorded import Recorded, RecordedAssistant
 from rasa_ft_ext.conversation import AssistantCard, Conversation
 from rasa_ft_ext.errors import ConfigError
 from rasa_ft_ext.llm.base import LLM, Completion, Readable
+from rasa_ft_ext.llm.request import Request
 from rasa_ft_ext.workers.assistant import WorkersAssistant, open_workers
 from rasa_ft_ext.workers.links import ProcessLink
 from rasa_ft_ext.workspace import read_annotations, read_card
@@ -62,6 +63,9 @@ class Misbehaving(RecordedAssistant):
             raise ZeroDivisionError("a bug of ours")
         if message == "block":
             block()
+        if message == "as Rasa":  # its call goes past `complete`
+            said: Completion = await self._llm.ask(Request({}, ({"role": "user", "content": "hi"},), sample), None)  # type: ignore[union-attr]
+            return Answer("hi", said.text, ())
         return await super().ask(conversation, turn, message, sample=sample)
 
 
