@@ -26,7 +26,7 @@ from typing import Any
 
 from rasa_ft_ext import api
 from rasa_ft_ext.conversation import Example
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.workspace import DATASET, EXAMPLES, MANIFEST, SPLIT, Manifest, Workspace, read_record, write_jsonl
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "assistant_example"

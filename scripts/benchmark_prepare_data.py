@@ -37,7 +37,7 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from rasa_ft_ext import commands as language
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {

@@ -39,9 +39,9 @@ from rich.table import Table
 from rasa_ft_ext import api
 from rasa_ft_ext.commands import read
 from rasa_ft_ext.conversation import AnnotatedFile, Conversation, TestFile
-from rasa_ft_ext.llm.scripted import Answer, AnswersFile, Script
-from rasa_ft_ext.llm.scripted_api import ScriptedLLM
-from rasa_ft_ext.llm.scripted_server import serve
+from rasa_ft_ext.llm.scripted.api import ScriptedLLM
+from rasa_ft_ext.llm.scripted.script import Answer, AnswersFile, Script
+from rasa_ft_ext.llm.scripted.server import serve
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.prompts import render
 from rasa_ft_ext.workspace import ASSISTANT_CARD, FLOW_MAP, read_card, record_path, write_record

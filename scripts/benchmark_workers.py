@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVER = """
 import sys, time
 from pathlib import Path
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 with scripted_llm(Path(sys.argv[1]), latency=0.2) as llm:
     print(llm.base_url, flush=True)
     sys.stdin.read()

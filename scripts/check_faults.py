@@ -30,7 +30,7 @@ from rasa_ft_ext import api
 from rasa_ft_ext.errors import RasaFtError
 from rasa_ft_ext.llm.faults import Policy
 from rasa_ft_ext.llm.options import CallOptions, Mode
-from rasa_ft_ext.llm.scripted_faults import KINDS, Faults
+from rasa_ft_ext.llm.scripted.faults import KINDS, Faults
 from rasa_ft_ext.workspace import STAGES, TIMINGS, sha256
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "assistant_example"

@@ -22,7 +22,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from rasa_ft_ext.errors import RasaFtError
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = "assistant_example"

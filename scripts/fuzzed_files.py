@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from rasa_ft_ext.errors import RasaFtError
-from rasa_ft_ext.llm.scripted import Script
+from rasa_ft_ext.llm.scripted.script import Script
 from rasa_ft_ext.llm.settings import read_model_groups, resolve
 from rasa_ft_ext.project import read_yaml_file
 from rasa_ft_ext.rephrase.config import read_config

@@ -69,7 +69,7 @@ def main() -> int:
 def loop(work: Path, vllm: str | None, num_rephrases: int, student_prompt: str) -> dict[str, Any]:
     """Go round once, and return the figures."""
     from rasa_ft_ext import api
-    from rasa_ft_ext.llm.scripted_server import scripted_llm
+    from rasa_ft_ext.llm.scripted.server import scripted_llm
     from rasa_ft_ext.model_server.vllm import VllmServer
     from rasa_ft_ext.serve.model import find_model
     from rasa_ft_ext.serve.stage import settings_of

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from rasa_ft_ext.annotate.stage import AnnotateSummary, annotate
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.workspace import ANNOTATIONS, MANIFEST, TIMINGS, Workspace
 
 ROOT = Path(__file__).parent.parent

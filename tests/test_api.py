@@ -20,7 +20,7 @@ from rasa_ft_ext.cli.main import build_parser
 from rasa_ft_ext.dataset.student import shipped
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, LLMUnavailableError, RasaFtError, WorkspaceError
 from rasa_ft_ext.llm.options import CallOptions
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from rasa_ft_ext.workspace import Workspace
 from tests.builders import contents
 

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from rasa_ft_ext import errors
 from rasa_ft_ext.cli.main import STAGES, TOOLS, build_parser
 from rasa_ft_ext.conversation import Example
-from rasa_ft_ext.llm.scripted import Script
+from rasa_ft_ext.llm.scripted.script import Script
 from rasa_ft_ext.llm.settings import read_model_groups
 from rasa_ft_ext.rephrase import verdict
 from rasa_ft_ext.rephrase.config import VARIABLES, read_config

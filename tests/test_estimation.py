@@ -17,7 +17,7 @@ from rasa_ft_ext.errors import BudgetError, LLMUnavailableError
 from rasa_ft_ext.estimation import talks_of_conversations, talks_of_tests
 from rasa_ft_ext.llm.estimate import Estimate
 from rasa_ft_ext.llm.options import CallOptions
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from rasa_ft_ext.rephrase.config import default_template
 from rasa_ft_ext.workspace import read_annotations, read_card, read_flow_map
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from tests.forked import forked, stderr, stdout
 
 pytestmark = pytest.mark.once

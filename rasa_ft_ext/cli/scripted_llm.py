@@ -54,10 +54,10 @@ def _add_faults(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from rasa_ft_ext.llm.scripted import Script
-    from rasa_ft_ext.llm.scripted_api import ScriptedLLM
-    from rasa_ft_ext.llm.scripted_faults import KINDS, Faults
-    from rasa_ft_ext.llm.scripted_server import serve
+    from rasa_ft_ext.llm.scripted.api import ScriptedLLM
+    from rasa_ft_ext.llm.scripted.faults import KINDS, Faults
+    from rasa_ft_ext.llm.scripted.script import Script
+    from rasa_ft_ext.llm.scripted.server import serve
 
     faults = Faults(
         share=args.faults,

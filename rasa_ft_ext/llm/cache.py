@@ -28,7 +28,7 @@ FILE = "llm_cache.sqlite"
 LOCK = ".llm_batch.lock"
 """Held by the process that is sending a batch."""
 
-# `staged` are the answers of batches that nobody has looked at yet, see `rasa_ft_ext.llm.batch_state`.
+# `staged` are the answers of batches that nobody has looked at yet, see `rasa_ft_ext.llm.batch.state`.
 _ANSWER = """
     text TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, answered_by TEXT NOT NULL,
     seconds REAL NOT NULL, batch INTEGER NOT NULL

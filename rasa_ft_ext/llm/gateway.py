@@ -54,7 +54,7 @@ class Book(Protocol):
 
 
 class Gathering(Protocol):
-    """What makes calls in batches: `rasa_ft_ext.llm.batch.Batches`."""
+    """What makes calls in batches: `rasa_ft_ext.llm.batch.batches.Batches`."""
 
     def takes(self, request: Request) -> bool: ...
     def sender(self, request: Request) -> Send: ...

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rasa_ft_ext.llm.base import LLM, Completion
-from rasa_ft_ext.llm.batch import Batches
+from rasa_ft_ext.llm.batch.batches import Batches
 from rasa_ft_ext.llm.cache import FILE, Cache
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.cost import IN_BATCHES, Ledger, PaidFor

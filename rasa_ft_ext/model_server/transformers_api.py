@@ -23,7 +23,7 @@ from typing import Any
 
 from aiohttp import web
 
-from rasa_ft_ext.llm.scripted_openai import Refusal
+from rasa_ft_ext.llm.scripted.openai import Refusal
 from rasa_ft_ext.model_server.settings import API_KEY_VARIABLE, ServeSettings
 from rasa_ft_ext.model_server.transformers_model import Completion, ScoredToken, ServedModel, TooLongError
 

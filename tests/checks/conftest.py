@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rasa_ft_ext import api
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.workspace import Workspace
 
 EXAMPLE = Path(__file__).parents[2] / "assistant_example"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rasa_ft_ext.cli.main import main
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from tests.builders import contents
 
 EXAMPLE = Path(__file__).parents[2] / "assistant_example"

@@ -15,7 +15,7 @@ import pytest
 
 from rasa_ft_ext.cli import interruption
 from rasa_ft_ext.conversation import Record
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.workspace import ANNOTATIONS, REPHRASINGS, Workspace
 from tests.forked import forked, stderr, stdout
 from tests.rephrase import rephrase_builders

@@ -12,7 +12,7 @@ from rasa_ft_ext.annotate.recorded import copy_annotations
 from rasa_ft_ext.cli.main import main
 from rasa_ft_ext.conversation import AnnotatedFile, FailedTest
 from rasa_ft_ext.coverage_results import COVERAGE, COVERAGE_FILE, Coverage
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.workspace import (
     FLOW_MAP,
     REPHRASINGS,

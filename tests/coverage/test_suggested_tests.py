@@ -20,8 +20,8 @@ from rasa_ft_ext.coverage.suggested import HEAD, to_text
 from rasa_ft_ext.coverage.values import values_of
 from rasa_ft_ext.coverage_results import COVERAGE, COVERAGE_FILE, Coverage
 from rasa_ft_ext.flow_map import END, FlowMap, MappedFlow, MappedSlot, MappedStep, Way
-from rasa_ft_ext.llm.scripted import Script
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.script import Script
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.workspace import read_flow_map, read_record
 from tests.coverage.test_check_coverage_command import EXAMPLE, output_of, without_flow
 

@@ -11,7 +11,7 @@ import pytest
 from rasa_ft_ext import api
 from rasa_ft_ext.doctor import drift
 from rasa_ft_ext.doctor.chat_template import prompt_tokens
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from tests.doctor.patients import ENDPOINTS, KEY, RASA, Patient, finish_training, make_model, serving, train_assistant
 
 EXAMPLE = Path(__file__).parents[2] / "assistant_example"

@@ -8,7 +8,7 @@ import pytest
 
 from rasa_ft_ext.cli.main import main
 from rasa_ft_ext.evaluation import read_evaluation
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from tests.evaluate.evaluate_builders import CITIES, Model, expected, output_folder, serving
 
 ANSWERS = """\

@@ -15,19 +15,19 @@ from aiohttp import web
 
 from rasa_ft_ext.errors import ConfigError, LLMError, LLMUnavailableError
 from rasa_ft_ext.llm.base import Completion
-from rasa_ft_ext.llm.batch import Batches
-from rasa_ft_ext.llm.batch_client import BatchClient, Outcome, Seen, line_of
-from rasa_ft_ext.llm.batch_pace import Pace
-from rasa_ft_ext.llm.batch_state import BatchState
+from rasa_ft_ext.llm.batch.batches import Batches
+from rasa_ft_ext.llm.batch.client import BatchClient, Outcome, Seen, line_of
+from rasa_ft_ext.llm.batch.pace import Pace
+from rasa_ft_ext.llm.batch.state import BatchState
 from rasa_ft_ext.llm.cache import Cache
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.faults import Fault, Policy
 from rasa_ft_ext.llm.gateway import Gateway
 from rasa_ft_ext.llm.request import Request
-from rasa_ft_ext.llm.scripted import Script
-from rasa_ft_ext.llm.scripted_faults import Faults
-from rasa_ft_ext.llm.scripted_files import Problem
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.faults import Faults
+from rasa_ft_ext.llm.scripted.files import Problem
+from rasa_ft_ext.llm.scripted.script import Script
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from rasa_ft_ext.llm.settings import LLMSettings, resolve
 from rasa_ft_ext.local_http import LOCALHOST, listening
 from rasa_ft_ext.progress import Progress

@@ -12,11 +12,11 @@ from rasa_ft_ext.annotate.recorded import copy_annotations
 from rasa_ft_ext.cli.main import main
 from rasa_ft_ext.errors import LLMUnavailableError
 from rasa_ft_ext.llm import opening
-from rasa_ft_ext.llm.batch import Batches
-from rasa_ft_ext.llm.batch_client import BatchClient
-from rasa_ft_ext.llm.batch_pace import Pace
+from rasa_ft_ext.llm.batch.batches import Batches
+from rasa_ft_ext.llm.batch.client import BatchClient
+from rasa_ft_ext.llm.batch.pace import Pace
 from rasa_ft_ext.llm.faults import Fault
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from rasa_ft_ext.workspace import REPHRASINGS, TIMINGS, Workspace
 
 EXAMPLE = Path(__file__).parents[2] / "assistant_example"

@@ -10,9 +10,9 @@ from rasa_ft_ext.commands import read
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.faults import Policy
 from rasa_ft_ext.llm.gateway import Gateway
-from rasa_ft_ext.llm.scripted import Script
-from rasa_ft_ext.llm.scripted_faults import KINDS, Fault, Faults
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.faults import KINDS, Fault, Faults
+from rasa_ft_ext.llm.scripted.script import Script
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.llm.settings import resolve
 
 MESSAGES = [f"Car number {number}" for number in range(20)]

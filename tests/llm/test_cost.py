@@ -19,7 +19,7 @@ from rasa_ft_ext.llm.opening import COSTS, Calls, open_calls
 from rasa_ft_ext.llm.options import CallOptions
 from rasa_ft_ext.llm.prices import Prices
 from rasa_ft_ext.llm.request import Request
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from rasa_ft_ext.llm.settings import resolve
 from rasa_ft_ext.progress import Progress
 

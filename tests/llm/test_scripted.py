@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rasa_ft_ext.errors import ConfigError
-from rasa_ft_ext.llm.scripted import Script
+from rasa_ft_ext.llm.scripted.script import Script
 
 ANSWERS = """\
 answers:

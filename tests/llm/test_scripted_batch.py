@@ -20,13 +20,13 @@ from openai import (
     RateLimitError,
 )
 
-from rasa_ft_ext.llm.scripted import Script
-from rasa_ft_ext.llm.scripted_api import ScriptedLLM
-from rasa_ft_ext.llm.scripted_batch import Batches
-from rasa_ft_ext.llm.scripted_failing import fail
-from rasa_ft_ext.llm.scripted_faults import Fault, Faults
-from rasa_ft_ext.llm.scripted_files import ENDPOINT
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.api import ScriptedLLM
+from rasa_ft_ext.llm.scripted.batch import Batches
+from rasa_ft_ext.llm.scripted.failing import fail
+from rasa_ft_ext.llm.scripted.faults import Fault, Faults
+from rasa_ft_ext.llm.scripted.files import ENDPOINT
+from rasa_ft_ext.llm.scripted.script import Script
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 
 SCRIPT = Script.of(*({"user": f"Car {number}", "text": f"fine {number}"} for number in range(30)))
 
@@ -286,7 +286,7 @@ def test_an_upload_whose_client_goes_away_is_over(monkeypatch: pytest.MonkeyPatc
         finally:
             over.set()
 
-    monkeypatch.setattr("rasa_ft_ext.llm.scripted_api.fail", watched)
+    monkeypatch.setattr("rasa_ft_ext.llm.scripted.api.fail", watched)
     with (
         scripted_llm(SCRIPT, faults=Faults(share=1.0, kinds=("timeout",))) as llm,
         client_of(llm, timeout=0.3) as client,

@@ -22,9 +22,9 @@ import pytest
 from rasa_ft_ext.cli import scripted_llm as command
 from rasa_ft_ext.commands import read
 from rasa_ft_ext.errors import ConfigError
-from rasa_ft_ext.llm.scripted import Script
-from rasa_ft_ext.llm.scripted_faults import KINDS, Fault, Faults, off_the_point
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.faults import KINDS, Fault, Faults, off_the_point
+from rasa_ft_ext.llm.scripted.script import Script
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from rasa_ft_ext.rephrase.answer import read_answer
 
 MESSAGES = [f"Car number {number}, please" for number in range(40)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rasa_ft_ext.llm.scripted import AnswersFile, Script
+from rasa_ft_ext.llm.scripted.script import AnswersFile, Script
 
 ANSWERS: list[dict[str, Any]] = [
     {

@@ -11,7 +11,7 @@ import pytest
 from jinja2 import Environment
 
 from rasa_ft_ext import rephrase
-from rasa_ft_ext.llm.scripted_prompts import ForCommands, ForRephrasings, understand
+from rasa_ft_ext.llm.scripted.prompts import ForCommands, ForRephrasings, understand
 
 CONVERSATION = "USER: hi\nAI: Hello!\nagent-1: Shall I \"book\"?\nUSER: say USER: 3 rephrasings, 'x'"
 FLOW = {"name": "f", "description": "set slots: `x`", "slots": [{"name": "s", "description": 'd"""d"""'}]}

@@ -22,9 +22,9 @@ import pytest
 
 from rasa_ft_ext.cli import scripted_llm as command
 from rasa_ft_ext.errors import RasaFtError
-from rasa_ft_ext.llm.scripted import Script
-from rasa_ft_ext.llm.scripted_embeddings import embed
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.embeddings import embed
+from rasa_ft_ext.llm.scripted.script import Script
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 
 ANSWERS = """\
 answers:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from ruamel.yaml import YAML
 
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 
 if TYPE_CHECKING:
     from rasa_ft_ext.rasa_pro.assistant import RasaAssistant

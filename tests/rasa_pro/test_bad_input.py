@@ -20,7 +20,7 @@ pytest.importorskip("rasa")
 from rasa_ft_ext import prepare_data
 from rasa_ft_ext.errors import AssistantError, LLMUnavailableError, RasaFtError, TestSuiteError
 from rasa_ft_ext.llm.cache import FILE as ANSWERS
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from tests.rasa_pro.projects import Project, train
 
 ONE_TEST = """

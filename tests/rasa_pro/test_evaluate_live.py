@@ -11,7 +11,7 @@ pytest.importorskip("rasa")
 
 from rasa_ft_ext import api
 from rasa_ft_ext.evaluation import read_outcomes
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from tests.rasa_pro.projects import REPOSITORY, Project
 
 

@@ -16,8 +16,8 @@ pytest.importorskip("rasa")
 from rasa_ft_ext import AnnotateSummary, PrepareDataSummary, api
 from rasa_ft_ext.errors import AssistantError, ConfigError
 from rasa_ft_ext.llm import opening
-from rasa_ft_ext.llm.batch import Batches
-from rasa_ft_ext.llm.batch_pace import Pace
+from rasa_ft_ext.llm.batch.batches import Batches
+from rasa_ft_ext.llm.batch.pace import Pace
 from rasa_ft_ext.llm.estimate import Estimate
 from rasa_ft_ext.llm.opening import COSTS
 from rasa_ft_ext.llm.options import CallOptions

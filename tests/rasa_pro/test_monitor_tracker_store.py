@@ -15,7 +15,7 @@ pytest.importorskip("rasa")
 
 from rasa_ft_ext import api
 from rasa_ft_ext.errors import AssistantError, ConfigError, RasaFtError
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.monitoring import Monitoring, read_monitoring
 from rasa_ft_ext.workspace import Workspace
 from tests.monitor.trackers import trained_workspace

@@ -28,9 +28,9 @@ from rasa_ft_ext.llm.base import LLM, Completion, Readable
 from rasa_ft_ext.llm.client import LiteLLM
 from rasa_ft_ext.llm.faults import Policy
 from rasa_ft_ext.llm.gateway import Gateway
-from rasa_ft_ext.llm.scripted import Script
-from rasa_ft_ext.llm.scripted_api import ScriptedLLM
-from rasa_ft_ext.llm.scripted_openai import Refusal
+from rasa_ft_ext.llm.scripted.api import ScriptedLLM
+from rasa_ft_ext.llm.scripted.openai import Refusal
+from rasa_ft_ext.llm.scripted.script import Script
 from rasa_ft_ext.llm.settings import resolve
 from rasa_ft_ext.pipeline import Place
 from rasa_ft_ext.rasa_pro.suite import SuiteTest

@@ -15,7 +15,7 @@ pytest.importorskip("rasa")
 
 from rasa_ft_ext.cli import rasa_plugin as plugin
 from rasa_ft_ext.cli.main import STAGES, fill
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.rasa_pro import licence
 
 EXAMPLE = Path(__file__).parents[2] / "assistant_example"

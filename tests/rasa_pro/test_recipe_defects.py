@@ -27,7 +27,7 @@ from rasa_ft_ext import commands as language
 from rasa_ft_ext import prepare_data
 from rasa_ft_ext.conversation import Conversation, Example, RephrasedConversation
 from rasa_ft_ext.dataset.recombine import variants
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.workspace import ANNOTATIONS, SPLIT, Workspace
 from tests.rasa_pro.projects import Project
 

@@ -18,8 +18,8 @@ from rasa_ft_ext.conversation import AnnotatedFile, Conversation, FailedTest
 from rasa_ft_ext.llm.cache import Cache
 from rasa_ft_ext.llm.faults import Policy
 from rasa_ft_ext.llm.gateway import Gateway
-from rasa_ft_ext.llm.scripted_faults import Faults
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.faults import Faults
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.rasa_pro.assistant import RasaAssistant
 from rasa_ft_ext.rasa_pro.workers import load_shared
 from rasa_ft_ext.workers.assistant import WorkersAssistant

@@ -21,7 +21,7 @@ from rasa_ft_ext.coverage.stack import moves
 from rasa_ft_ext.coverage.suggest import Suggester
 from rasa_ft_ext.coverage_results import COVERAGE, COVERAGE_FILE, Coverage
 from rasa_ft_ext.flow_map import FlowMap
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.rasa_pro.flow_map import flow_map
 from rasa_ft_ext.workspace import Workspace, read_annotations, read_record, record_path, write_record
 from tests.coverage.test_suggested_paths import all_gaps

@@ -12,7 +12,7 @@ from rasa_ft_ext.assistant.base import Answer, Assistant
 from rasa_ft_ext.commands import Command
 from rasa_ft_ext.conversation import AnnotatedFile, Annotation, AssistantCard, Conversation, TestFile, Turn
 from rasa_ft_ext.llm.base import LLM, Completion, Readable
-from rasa_ft_ext.llm.scripted_prompts import ForRephrasings, understand
+from rasa_ft_ext.llm.scripted.prompts import ForRephrasings, understand
 from rasa_ft_ext.prompts import placeholder
 from rasa_ft_ext.workspace import ANNOTATIONS, ASSISTANT_CARD, Workspace, record_path, write_record
 

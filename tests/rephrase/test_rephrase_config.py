@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rasa_ft_ext.errors import ConfigError
-from rasa_ft_ext.llm.scripted_prompts import ForRephrasings, understand
+from rasa_ft_ext.llm.scripted.prompts import ForRephrasings, understand
 from rasa_ft_ext.prompts import render
 from rasa_ft_ext.rephrase.config import VARIABLES, default_template, read_config
 

@@ -15,7 +15,7 @@ from rasa_ft_ext.assistant.recorded import RecordedAssistant
 from rasa_ft_ext.conversation import RephrasedConversation
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, LLMAnswerError, LLMError, LLMUnavailableError
 from rasa_ft_ext.llm.client import LiteLLM
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.llm.settings import resolve
 from rasa_ft_ext.progress import Progress
 from rasa_ft_ext.rephrase.config import default_template

@@ -19,7 +19,7 @@ from rasa_ft_ext.dataset.stage import dataset
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, LLMError
 from rasa_ft_ext.llm.base import LLM, Completion, Readable
 from rasa_ft_ext.llm.client import LiteLLM
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from rasa_ft_ext.llm.settings import resolve
 from rasa_ft_ext.rephrase.config import default_template
 from rasa_ft_ext.rephrase.noise import Noise

@@ -17,7 +17,7 @@ from rasa_ft_ext import api
 from rasa_ft_ext.cli.main import main
 from rasa_ft_ext.conversation import ContestedTurn
 from rasa_ft_ext.evaluation import Evaluation, Subject, Verdict
-from rasa_ft_ext.llm.scripted_server import scripted_llm
+from rasa_ft_ext.llm.scripted.server import scripted_llm
 from rasa_ft_ext.prompts import one_line
 from rasa_ft_ext.report import data
 from rasa_ft_ext.report.balance import counted, kinds, lengths

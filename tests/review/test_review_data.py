@@ -17,7 +17,7 @@ from rasa_ft_ext.checks.stage import CHECKS, check_data
 from rasa_ft_ext.dataset.stage import DatasetSummary, dataset
 from rasa_ft_ext.dataset.student import StudentPrompt
 from rasa_ft_ext.errors import ConfigError, ForeignResultsError, WorkspaceError
-from rasa_ft_ext.llm.scripted_server import Running, scripted_llm
+from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from rasa_ft_ext.report.page import write_report
 from rasa_ft_ext.review.decisions import Decision
 from rasa_ft_ext.workspace import DATASET, SPLIT, Workspace, read_record

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rasa_ft_ext.llm.scripted_files import ENDPOINT, File, Files, Line, Problem, read_lines
-from rasa_ft_ext.llm.scripted_openai import INVALID, Refusal
+from rasa_ft_ext.llm.scripted.files import ENDPOINT, File, Files, Line, Problem, read_lines
+from rasa_ft_ext.llm.scripted.openai import INVALID, Refusal
 
 Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]] | None]
 """Answers the body of a request with a status and a body; None where the batch's time is over before."""

@@ -1,4 +1,4 @@
-"""What the faults of `scripted_faults` look like over HTTP."""
+"""What the faults of `faults` look like over HTTP."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from rasa_ft_ext.llm.scripted_faults import Fault, Faults
-from rasa_ft_ext.llm.scripted_openai import RATE_LIMIT, Refusal
+from rasa_ft_ext.llm.scripted.faults import Fault, Faults
+from rasa_ft_ext.llm.scripted.openai import RATE_LIMIT, Refusal
 
 _LOOK = 0.02  # seconds between two looks at whether the client is still there
 _HARD = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with RST

@@ -8,7 +8,7 @@ it is told to stop; in Python it runs beside the code that uses it:
         ...                                   # point `api_base` to llm.base_url
         llm.stats()["max_in_flight"]
 
-What it answers is the business of `scripted_api`, what the file holds that of `scripted`.
+What it answers is the business of `api`, what the file holds that of `script`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from rasa_ft_ext.commands import Syntax
-from rasa_ft_ext.llm.scripted import Script
-from rasa_ft_ext.llm.scripted_api import ScriptedLLM
-from rasa_ft_ext.llm.scripted_faults import NO_FAULTS, Faults
+from rasa_ft_ext.llm.scripted.api import ScriptedLLM
+from rasa_ft_ext.llm.scripted.faults import NO_FAULTS, Faults
+from rasa_ft_ext.llm.scripted.script import Script
 from rasa_ft_ext.local_http import LOCALHOST, listening, run_until_signal
 
 _NAME = "The scripted LLM"

@@ -15,7 +15,7 @@
         text: an answer that is given as it is
 
 With `lenient: true` beside `answers`, a message that is not in the file is answered like the one that it is like: the
-same with slips, or with another of the values that the file gives a slot (see `scripted_likeness`).
+same with slips, or with another of the values that the file gives a slot (see `likeness`).
 
 Messages are compared with white space collapsed and with regard to case; `asked` without regard to case. Within
 `[...]` YAML cuts at every comma; the parts of one command are put together again with `, `. A value with a comma of
@@ -37,7 +37,7 @@ from ruamel.yaml.error import YAMLError
 from rasa_ft_ext.commands import Command, read
 from rasa_ft_ext.conversation import Record
 from rasa_ft_ext.errors import ConfigError
-from rasa_ft_ext.llm.scripted_likeness import Exchange, Likeness
+from rasa_ft_ext.llm.scripted.likeness import Exchange, Likeness
 from rasa_ft_ext.yaml_reading import load_yaml, read_text, told
 
 _COMMAND = re.compile(r"[A-Za-z]+\(.*\)", re.DOTALL)

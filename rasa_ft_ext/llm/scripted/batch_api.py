@@ -1,4 +1,4 @@
-"""The addresses of files and batches: what `scripted_batch` does, over HTTP.
+"""The addresses of files and batches: what `batch` does, over HTTP.
 
 `POST /v1/files`, `GET` and `DELETE /v1/files/{id}`, `GET /v1/files/{id}/content`, `POST` and `GET /v1/batches`,
 `GET /v1/batches/{id}`, `POST /v1/batches/{id}/cancel`; the same without `/v1`.
@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from rasa_ft_ext.llm.scripted_batch import Batches
-from rasa_ft_ext.llm.scripted_files import LARGEST_FILE
-from rasa_ft_ext.llm.scripted_openai import INVALID, Refusal, read_body
+from rasa_ft_ext.llm.scripted.batch import Batches
+from rasa_ft_ext.llm.scripted.files import LARGEST_FILE
+from rasa_ft_ext.llm.scripted.openai import INVALID, Refusal, read_body
 
 _MOST_LISTED = 100
 

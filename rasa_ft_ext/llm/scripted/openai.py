@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from rasa_ft_ext.llm.scripted_embeddings import DIMENSIONS, embed, to_base64
+from rasa_ft_ext.llm.scripted.embeddings import DIMENSIONS, embed, to_base64
 
 INVALID = "invalid_request_error"
 RATE_LIMIT = "rate_limit_exceeded"

@@ -5,7 +5,7 @@
     completion = await batches.sender(request)()      # raises Fault, as a call does
 
 A request waits with others for one model until no new one has come for a while; then all are sent as one batch (see
-`rasa_ft_ext.llm.batch_desk`). What is at the provider is known on disk, so that a run which was stopped takes up its
+`rasa_ft_ext.llm.batch.desk`). What is at the provider is known on disk, so that a run which was stopped takes up its
 batches again, and sends no request twice.
 """
 
@@ -19,10 +19,10 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from rasa_ft_ext.llm.base import Completion
-from rasa_ft_ext.llm.batch_client import check_provider
-from rasa_ft_ext.llm.batch_desk import Desk
-from rasa_ft_ext.llm.batch_pace import Pace
-from rasa_ft_ext.llm.batch_state import BatchState
+from rasa_ft_ext.llm.batch.client import check_provider
+from rasa_ft_ext.llm.batch.desk import Desk
+from rasa_ft_ext.llm.batch.pace import Pace
+from rasa_ft_ext.llm.batch.state import BatchState
 from rasa_ft_ext.llm.database import Database
 from rasa_ft_ext.llm.faults import Policy
 from rasa_ft_ext.llm.request import Request

@@ -1,9 +1,9 @@
 """OpenAI's API on top of a script: requests in, answers and numbers out.
 
-Addresses: `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`, those of files and batches (`scripted_batch_api`),
+Addresses: `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`, those of files and batches (`batch_api`),
 all the same without `/v1`; and `/health`, `/stats`, `POST /stats/reset` and `POST /capacity`. What it does not do:
 streaming, tools, several choices, and anything that the script does not hold; it invents no text. Its token counts are
-numbers of words. Calls fail only where that is asked for, see `scripted_faults`.
+numbers of words. Calls fail only where that is asked for, see `faults`.
 
 This module knows how to answer a request, not how a server is started and stopped.
 """
@@ -20,14 +20,13 @@ from typing import Any
 from aiohttp import web
 
 from rasa_ft_ext.commands import Syntax, write
-from rasa_ft_ext.llm.scripted import Script
-from rasa_ft_ext.llm.scripted_batch import Batches
-from rasa_ft_ext.llm.scripted_batch_api import BatchApi
-from rasa_ft_ext.llm.scripted_counts import Counts
-from rasa_ft_ext.llm.scripted_failing import REFUSALS, fail
-from rasa_ft_ext.llm.scripted_faults import NO_FAULTS, OF_ANSWERS, Fault, Faults, off_the_point
-from rasa_ft_ext.llm.scripted_files import LARGEST_FILE
-from rasa_ft_ext.llm.scripted_openai import (
+from rasa_ft_ext.llm.scripted.batch import Batches
+from rasa_ft_ext.llm.scripted.batch_api import BatchApi
+from rasa_ft_ext.llm.scripted.counts import Counts
+from rasa_ft_ext.llm.scripted.failing import REFUSALS, fail
+from rasa_ft_ext.llm.scripted.faults import NO_FAULTS, OF_ANSWERS, Fault, Faults, off_the_point
+from rasa_ft_ext.llm.scripted.files import LARGEST_FILE
+from rasa_ft_ext.llm.scripted.openai import (
     INVALID,
     RATE_LIMIT,
     Refusal,
@@ -36,7 +35,8 @@ from rasa_ft_ext.llm.scripted_openai import (
     prompt_of,
     read_body,
 )
-from rasa_ft_ext.llm.scripted_prompts import ForCommands, ForRephrasings, understand
+from rasa_ft_ext.llm.scripted.prompts import ForCommands, ForRephrasings, understand
+from rasa_ft_ext.llm.scripted.script import Script
 
 REMEMBERED = 10_000
 _LARGEST_REQUEST = LARGEST_FILE + 1024 * 1024

@@ -5,7 +5,7 @@
     faults.draw("a prompt", 1)      # the same prompt, asked for the second time, has a draw of its own
 
 So a run that asks again until it is answered meets the same faults whatever the order of its calls, and each call is
-answered in the end. This module knows no HTTP; what a fault looks like there is in `scripted_failing`.
+answered in the end. This module knows no HTTP; what a fault looks like there is in `failing`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rasa_ft_ext.llm.scripted_faults import Fault
-from rasa_ft_ext.llm.scripted_openai import INVALID, RATE_LIMIT, Refusal
+from rasa_ft_ext.llm.scripted.faults import Fault
+from rasa_ft_ext.llm.scripted.openai import INVALID, RATE_LIMIT, Refusal
 
 KINDS = ("commands", "paraphrases", "embeddings", "other")
 

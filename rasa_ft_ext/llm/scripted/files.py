@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rasa_ft_ext.llm.scripted_openai import INVALID, Refusal
+from rasa_ft_ext.llm.scripted.openai import INVALID, Refusal
 
 ENDPOINT: Final = "/v1/chat/completions"
 MOST_LINES = 50_000

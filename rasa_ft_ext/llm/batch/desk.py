@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from rasa_ft_ext.errors import LLMError, LLMUnavailableError
 from rasa_ft_ext.llm.base import Completion
-from rasa_ft_ext.llm.batch_client import BatchClient, Seen, line_of, was_cancelled
-from rasa_ft_ext.llm.batch_pace import House, Room
-from rasa_ft_ext.llm.batch_state import SentBatch, sending_alone
+from rasa_ft_ext.llm.batch.client import BatchClient, Seen, line_of, was_cancelled
+from rasa_ft_ext.llm.batch.pace import House, Room
+from rasa_ft_ext.llm.batch.state import SentBatch, sending_alone
 from rasa_ft_ext.llm.faults import Fault
 from rasa_ft_ext.llm.request import Request
 from rasa_ft_ext.llm.settings import LLMSettings

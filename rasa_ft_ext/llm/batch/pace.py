@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from rasa_ft_ext.llm.batch_client import MOST_BYTES, MOST_REQUESTS
-from rasa_ft_ext.llm.batch_state import BatchState, SentBatch
+from rasa_ft_ext.llm.batch.client import MOST_BYTES, MOST_REQUESTS
+from rasa_ft_ext.llm.batch.state import BatchState, SentBatch
 from rasa_ft_ext.llm.faults import Policy
 from rasa_ft_ext.progress import Progress
 
@@ -30,7 +30,7 @@ class Pace:
 
 
 class House(Protocol):
-    """What all desks share: `rasa_ft_ext.llm.batch.Batches`."""
+    """What all desks share: `rasa_ft_ext.llm.batch.batches.Batches`."""
 
     progress: Progress
     policy: Policy

@@ -1,0 +1,1 @@
+"""Calls in batches, as the OpenAI API has them: half the price, answered within a day."""
