@@ -6,10 +6,10 @@
         call.answered()                     # or call.failed(fault)
 
 How many calls may be under way is found out (AIMD: additive increase, multiplicative decrease). It begins with one;
-once that is answered, up to `_FIRST`, and one more with every answer until the server throttles for the first time.
-From then on it is a quarter less for every burst of refusals (calls that were under way before the last decrease say
-nothing new), and one more after 40 answers near the limit that was too much; sooner where that is far off, or is left
-behind because the server takes more again.
+once that is answered, up to `_FIRST`, and one more with every third answer until the server throttles for the first
+time. From then on it is a quarter less for every burst of refusals (calls that were under way before the last decrease
+say nothing new), and one more after 80 answers near the limit that was too much; sooner where that is far off, or is
+left behind because the server takes more again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from rasa_ft_ext.errors import LLMError, LLMUnavailableError
 from rasa_ft_ext.llm.faults import Fault, Policy
 
 _FIRST = 32
-_NEAR, _BELOW, _BEYOND = 40, 8, 4  # answers for one more: near the limit that was too much last, below it, beyond it
+_OPENING = 3  # answers for one more, as long as nothing was refused
+_NEAR, _BELOW, _BEYOND = 80, 4, 6  # the same near the limit that was too much last, below it, beyond it
 _DECREASE = 0.75
 _MOST_REFUSED = 3  # requests in a row, before any was answered, until none of them can be right
 _FAILING = 10  # calls without an answer in between, before the server as a whole is given up, and not they alone
@@ -140,10 +141,12 @@ class Lane:
         self._answers_at_limit += 1
         if self.answers == 1 and not self._throttled:
             self._set(_FIRST)
-        elif not self._throttled or self._answers_at_limit >= self._needed():
+        elif self._answers_at_limit >= self._needed():
             self._set(self.limit + 1)
 
     def _needed(self) -> int:
+        if not self._throttled:
+            return _OPENING
         if self.limit < _DECREASE * 1.2 * self._too_much:
             return _BELOW
         return _NEAR if self.limit < self._too_much else _BEYOND
