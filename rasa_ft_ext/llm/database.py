@@ -92,7 +92,7 @@ class Database:
         Raises:
             WorkspaceError: it cannot be written; nothing of it was.
         """
-        return await asyncio.shield(asyncio.wrap_future(self._hand_over(write)))
+        return await asyncio.wrap_future(self._hand_over(write))
 
     def write_now(self, write: Write[T]) -> T:
         """`write` for callers without an event loop."""
@@ -103,6 +103,7 @@ class Database:
         if not self._thread.is_alive():
             raise RuntimeError(f"{self.path} is closed")
         done: Future[T] = Future()
+        done.set_running_or_notify_cancel()  # from here on nobody can cancel it
         self._jobs.put(_Job(write, done))
         return done
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -290,3 +292,35 @@ def test_what_another_process_is_using_is_not_removed(
     assert "being used" in ended.stderr
     asyncio.run(keep(cache, asked(), answer()))
     assert cache.info().answers == 1
+
+
+async def test_who_no_longer_waits_is_told_of_no_error_and_what_can_be_written_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = Cache(tmp_path)
+    go_on = threading.Event()
+
+    def hold(connection: sqlite3.Connection) -> None:
+        go_on.wait(10)
+
+    def fail(connection: sqlite3.Connection) -> None:
+        raise WorkspaceError("the disk is full")
+
+    def insert(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO batches VALUES ('a', 'x', 1, 0, NULL, NULL)")
+
+    for write in (fail, insert):
+        go_on.clear()
+        held = asyncio.create_task(cache.database.write(hold))
+        await asyncio.sleep(0)
+        late = asyncio.create_task(cache.database.write(write))
+        await asyncio.sleep(0)
+        late.cancel()
+        go_on.set()
+        await asyncio.gather(held, late, return_exceptions=True)
+        assert late.cancelled()
+        await asyncio.to_thread(cache.database.write_now, lambda connection: None)
+    gc.collect()
+    assert cache.database.read("SELECT id FROM batches") == [("a",)]
+    assert caplog.records == []
+    cache.close()
