@@ -20,6 +20,7 @@ pytest.importorskip("rasa")
 from rasa_ft_ext import prepare_data
 from rasa_ft_ext.errors import AssistantError, LLMUnavailableError, RasaFtError, TestSuiteError
 from rasa_ft_ext.llm.cache import FILE as ANSWERS
+from rasa_ft_ext.llm.opening import COSTS
 from rasa_ft_ext.llm.scripted.server import scripted_llm
 from tests.rasa_pro.projects import Project, train
 
@@ -41,12 +42,12 @@ def tests(tmp_path: Path) -> Path:
 
 
 def refused(project: Project, tests: Path, tmp_path: Path, kind: type[RasaFtError], model: str = "models") -> str:
-    """Run the recipe, see it refused without a trace but answers that were paid for, and return the message."""
+    """Run the recipe, see it refused without a trace but answers and what they cost, and return the message."""
     out = tmp_path / "output"
     with project.entered(), project.at_home(), pytest.raises(kind) as error:
         prepare_data(tests, project=project.path, model=model, out=out, num_rephrases=1)
-    traces = [path.name for path in out.iterdir() if not path.name.startswith(ANSWERS)] if out.exists() else []
-    assert traces == []
+    found = [path.name for path in out.iterdir()] if out.exists() else []
+    assert [name for name in found if not name.startswith((ANSWERS, COSTS))] == []
     return str(error.value)
 
 

@@ -16,6 +16,7 @@ from rasa_ft_ext.assistant.recorded import RecordedAssistant
 from rasa_ft_ext.conversation import AssistantCard, Usage
 from rasa_ft_ext.llm.base import LLM, Completion, Readable
 from rasa_ft_ext.llm.cache import FILE as ANSWERS
+from rasa_ft_ext.llm.opening import COSTS
 from rasa_ft_ext.workspace import ANNOTATIONS, MANIFEST, TIMINGS, Workspace, read_annotations, read_card
 from tests.rasa_pro.projects import REPOSITORY, Project
 
@@ -80,7 +81,7 @@ def test_the_same_bytes_at_concurrency_1_and_32(example: Project, tmp_path: Path
 def contents(out: Path) -> dict[str, bytes]:
     """All files of a run by their path, but what a clock says (the cache keeps how long each call took) and
     `params.yaml`, which names folder and concurrency."""
-    left_out = {TIMINGS, ANSWERS, "params.yaml"}
+    left_out = {TIMINGS, ANSWERS, COSTS, "params.yaml"}
     files = [path for path in sorted(out.rglob("*")) if path.is_file() and path.name not in left_out]
     assert any(path.name == MANIFEST for path in files)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
