@@ -366,8 +366,9 @@ def _tests(path: Path) -> None:
     for test, raw in zip(suite.tests, given, strict=True):
         assert test.case.name == raw["test_case"]
         said = [step.text for step in test.case.steps if step.actor == "user"]
-        if "${" not in str(raw):
-            assert said == [step["user"].strip() for step in raw["steps"] if "user" in step], (said, raw)
+        texts = [step["user"] for step in raw["steps"] if "user" in step]
+        if "${" not in str(raw) and all(isinstance(text, str) for text in texts):  # Rasa leaves dates as they stand
+            assert said == [text.strip() or None for text in texts], (said, raw)
 
 
 _READERS: dict[str, Callable[[Path], None]] = {
