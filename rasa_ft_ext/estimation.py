@@ -15,9 +15,9 @@ from rasa_ft_ext import prompts
 from rasa_ft_ext.conversation import AssistantCard, Conversation
 from rasa_ft_ext.errors import PromptError
 from rasa_ft_ext.flow_map import FlowMap, MappedFlow, MappedSlot
-from rasa_ft_ext.llm.cost import tokens_in
 from rasa_ft_ext.llm.estimate import Expected, expected
 from rasa_ft_ext.llm.prices import Prices
+from rasa_ft_ext.llm.request import tokens_in
 from rasa_ft_ext.llm.usage import model_name
 from rasa_ft_ext.rephrase.config import RephraseConfig
 from rasa_ft_ext.rephrase.request import request_for, turns_to_rephrase

@@ -20,11 +20,8 @@ from typing import Any
 from rasa_ft_ext.errors import BudgetError
 from rasa_ft_ext.llm.base import LLM, Completion, Readable
 from rasa_ft_ext.llm.prices import Prices, dollars
-from rasa_ft_ext.llm.request import Request
+from rasa_ft_ext.llm.request import Request, tokens_in
 from rasa_ft_ext.llm.usage import Purpose, model_name
-
-BYTES_PER_TOKEN = 4
-"""About so many bytes of a text, as UTF-8, are one token."""
 
 IN_BATCHES: tuple[Purpose, ...] = ("rephrase", "validate")
 """What batch mode makes batches of: these calls do not wait for one another."""
@@ -168,7 +165,7 @@ class Ledger:
         before = self.accounts.get((purpose, model))
         answer = before.completion_tokens / before.calls if before and before.calls else _COMPLETION
         batch = self.batch and purpose in IN_BATCHES
-        return self.prices.cost(model, tokens_in_prompt(request), answer, batch=batch) or 0.0
+        return self.prices.cost(model, request.tokens, answer, batch=batch) or 0.0
 
 
 class PaidFor(LLM):
@@ -190,20 +187,10 @@ class PaidFor(LLM):
         await self._llm.close()
 
 
-def tokens_in(text: str) -> int:
-    """About how many tokens a text has."""
-    return -(-len(text.encode()) // BYTES_PER_TOKEN)
-
-
-def tokens_in_prompt(request: Request) -> int:
-    """About how many tokens a request's messages have."""
-    return sum(tokens_in(str(message.get("content") or "")) for message in request.messages)
-
-
 def _tokens(request: Request, completion: Completion) -> tuple[int, int]:
     """The tokens of a call as the provider counted them; a guess where it told none."""
     usage = completion.usage
-    return usage.prompt_tokens or tokens_in_prompt(request), usage.completion_tokens or tokens_in(completion.text)
+    return usage.prompt_tokens or request.tokens, usage.completion_tokens or tokens_in(completion.text)
 
 
 def _of_all(amounts: Iterable[float | None]) -> str | None:

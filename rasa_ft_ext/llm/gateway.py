@@ -6,8 +6,9 @@
 A call is looked up in the cache, waits until its server may be asked (`rasa_ft_ext.llm.lane`), is made, and made again
 for what passes. Its answer is kept before anybody sees it. Two who ask the same at the same time share one call.
 
-A server to which nothing gets through for `Policy.patience` seconds is given up before any single call is: so an outage
-never costs a conversation; it ends the run, which can go on later.
+A server to which nothing gets through for `Policy.patience` seconds is given up before any single call is: so an
+outage costs no conversation; it ends the run, which can go on later. Where only the last few calls of a run are left, an
+outage cannot be told from requests that fail for reasons of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ Raises:
     Fault: it failed.
 """
 
-_CHARACTERS_PER_TOKEN = 4
 _TOKENS_OF_AN_ANSWER = 200  # as long as no answer has told better
 
 
@@ -214,7 +214,7 @@ class Gateway:
             return completion
 
     async def _attempt(self, lane: Lane, number: int, request: Request, send: Send) -> Completion:
-        async with lane.call(number, self._tokens(request)) as call:
+        async with lane.call(number, request.tokens + int(self._answer_tokens)) as call:
             self._allow(request)
             started = time.perf_counter()
             try:
@@ -229,7 +229,3 @@ class Gateway:
             self._book.paid(request, completion)
         self._answer_tokens += (completion.usage.completion_tokens - self._answer_tokens) / 10
         return completion
-
-    def _tokens(self, request: Request) -> int:
-        characters = sum(len(str(message.get("content", ""))) for message in request.messages)
-        return characters // _CHARACTERS_PER_TOKEN + int(self._answer_tokens)

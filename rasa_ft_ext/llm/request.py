@@ -10,6 +10,12 @@ from functools import cached_property
 from typing import Any
 
 _NOT_PART_OF_THE_ANSWER = ("timeout", "request_timeout", "max_retries", "num_retries")
+_BYTES_PER_TOKEN = 4  # of a text as UTF-8, about
+
+
+def tokens_in(text: str) -> int:
+    """About how many tokens a text has."""
+    return -(-len(text.encode()) // _BYTES_PER_TOKEN)
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,11 @@ class Request:
         parameters = {name: value for name, value in self.model.items() if name not in _NOT_PART_OF_THE_ANSWER}
         asked = [parameters, list(self.messages), self.sample]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens the messages have."""
+        return sum(tokens_in(str(message.get("content") or "")) for message in self.messages)
 
     @property
     def who(self) -> str:

@@ -13,12 +13,12 @@ from rasa_ft_ext.concurrency import in_order
 from rasa_ft_ext.conversation import Usage
 from rasa_ft_ext.errors import BudgetError, LLMError
 from rasa_ft_ext.llm.base import LLM, Completion
-from rasa_ft_ext.llm.cost import Account, Ledger, tokens_in
+from rasa_ft_ext.llm.cost import Account, Ledger
 from rasa_ft_ext.llm.faults import Fault, Policy
 from rasa_ft_ext.llm.opening import COSTS, Calls, open_calls
 from rasa_ft_ext.llm.options import CallOptions
 from rasa_ft_ext.llm.prices import Prices
-from rasa_ft_ext.llm.request import Request
+from rasa_ft_ext.llm.request import Request, tokens_in
 from rasa_ft_ext.llm.scripted.server import Running, scripted_llm
 from rasa_ft_ext.llm.settings import resolve
 from rasa_ft_ext.progress import Progress
