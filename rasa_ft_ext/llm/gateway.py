@@ -7,8 +7,8 @@ A call is looked up in the cache, waits until its server may be asked (`rasa_ft_
 for what passes. Its answer is kept before anybody sees it. Two who ask the same at the same time share one call.
 
 A server to which nothing gets through for `Policy.patience` seconds is given up before any single call is: so an
-outage costs no conversation; it ends the run, which can go on later. Where only the last few calls of a run are left, an
-outage cannot be told from requests that fail for reasons of their own.
+outage costs no conversation; it ends the run, which can go on later. Where only the last few calls of a run are left,
+an outage cannot be told from requests that fail for reasons of their own.
 """
 
 from __future__ import annotations
